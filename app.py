@@ -1,0 +1,129 @@
+"""The Chalice app: which event reaches which function, and with which edges it works. Nothing is decided here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+from chalice import Chalice, Rate
+from chalice.app import CloudWatchEvent, SQSEvent
+
+from functions import drill as manual
+from functions import events
+from functions import intake as ways_in
+from functions.edges import aws
+from functions.edges.alerts import AlertsEdge
+from functions.edges.autoscaling import AutoScalingEdge
+from functions.edges.ec2 import Ec2Edge
+from functions.edges.journal import JournalEdge
+from functions.edges.kubernetes import KubernetesEdge
+from functions.edges.load_balancing import LoadBalancingEdge
+from functions.edges.parameters import read_credentials
+from functions.edges.queues import QueuesEdge
+from functions.edges.table import TableEdge
+from functions.messages import Look
+from functions.remediate.outside import Outside
+from functions.remediate.reconcile import run_pass
+from functions.remediate.sweep import run_sweep
+from functions.settings import Settings
+
+CLUSTER = os.environ.get("REGROW_CLUSTER", "")  # names the queues at deployment
+
+app = Chalice(app_name="regrow")
+
+
+@app.on_cw_event(events.PATTERN)
+def intake(event: CloudWatchEvent) -> None:
+    with _journal("intake") as journal:
+        ways_in.take_in(event.to_dict(), _queues(), journal)
+
+
+@app.on_sqs_message(queue=f"regrow-{CLUSTER}-later", batch_size=10)
+def later(event: SQSEvent) -> None:
+    with _journal("later") as journal:
+        ways_in.take_due([record.body for record in event], _queues(), journal)
+
+
+@app.on_sqs_message(queue=f"regrow-{CLUSTER}-pass.fifo", batch_size=1)
+def remediate(event: SQSEvent) -> None:
+    with _journal("remediate") as journal:
+        for record in event:
+            run_pass(Look.from_json(record.body), _outside(journal), _settings(), _now)
+
+
+@app.schedule(Rate(1, unit=Rate.MINUTES))
+def sweep(event: CloudWatchEvent) -> None:
+    with _journal("sweep") as journal:
+        run_sweep(_outside(journal), _settings(), now=_now())
+
+
+@app.lambda_function()
+def drill(event: Any, context: Any) -> dict[str, Any]:
+    with _journal("drill") as journal:
+        desk = manual.Desk(_outside(journal), _ec2(), _table())
+        return manual.answer(event, desk, _settings(), now=_now())
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@contextmanager
+def _journal(function: str) -> Iterator[JournalEdge]:
+    journal = _journal_of(function)
+    try:
+        yield journal
+    finally:
+        journal.flush()
+
+
+@cache
+def _journal_of(function: str) -> JournalEdge:
+    return JournalEdge(cluster=_settings().cluster, function=function)
+
+
+@cache
+def _settings() -> Settings:
+    return Settings.from_env(os.environ)
+
+
+@cache
+def _client(service: str) -> Any:
+    import boto3
+
+    return boto3.client(service, config=aws.CONFIG)
+
+
+@cache
+def _queues() -> QueuesEdge:
+    settings = _settings()
+    return QueuesEdge(_client("sqs"), pass_queue_url=settings.pass_queue_url, later_queue_url=settings.later_queue_url)
+
+
+@cache
+def _ec2() -> Ec2Edge:
+    return Ec2Edge(_client("ec2"))
+
+
+@cache
+def _table() -> TableEdge:
+    return TableEdge(_client("dynamodb"), table=_settings().table)
+
+
+@cache
+def _outside(journal: JournalEdge) -> Outside:
+    settings = _settings()
+    return Outside(
+        ec2=_ec2(),
+        autoscaling=AutoScalingEdge(_client("autoscaling")),
+        load_balancing=LoadBalancingEdge(_client("elbv2")),
+        kubernetes=KubernetesEdge(lambda: read_credentials(_client("ssm"), settings.kubeconfig_parameter)),
+        table=_table(),
+        queues=_queues(),
+        alerts=AlertsEdge(_client("sns"), topic_arn=settings.topic_arn),
+        journal=journal,
+    )

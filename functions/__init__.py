@@ -1,0 +1,1 @@
+"""Regrow: what happens to a machine, from the event that names it to the closed case."""

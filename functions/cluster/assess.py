@@ -1,0 +1,184 @@
+"""Say what the facts about a machine mean. Pure: the same facts give the same verdict.
+
+What proves what (EC2 user guide, instance lifecycle; Kubernetes, non-graceful node shutdown):
+
+- terminated, or stopped: the operating system has ended, so nothing of it can still write. Dead.
+- shutting-down, stopping: the operating system may still run. Leaving, whatever else is seen.
+- no such id: EC2 forgets a terminated instance after about an hour, but a wrong region or account looks the same.
+  Dead only when we wrote the machine down long enough ago, Auto Scaling does not list it either, and the same
+  answer knew other machines of the cluster.
+- a read that failed: nothing at all. Held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+
+from functions.cluster.facts import Absent, Facts, Fleet, Memory, Record, Unknown
+from functions.cluster.machine import (
+    Group,
+    Instance,
+    InstanceId,
+    InstanceState,
+    Member,
+    Node,
+    Role,
+    instance_of_provider_id,
+)
+
+RECORD_MIN_AGE = timedelta(minutes=10)  # EC2 is eventually consistent: a new id may be unknown for a while
+
+
+class Kind(Enum):
+    """What a machine is, as far as the facts go."""
+
+    DEAD = "dead"
+    LEAVING = "leaving"
+    HEALTHY = "healthy"
+    FOREIGN = "foreign"
+    HELD = "held"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a machine is and why.
+
+    `gone_for_good` is true only for a dead machine that cannot start again. `may_change` is true for a held
+    machine when another look could tell more. `group` and `member` are set when they are known.
+    """
+
+    kind: Kind
+    reason: str
+    group: Group | None = None
+    member: Member | None = None
+    gone_for_good: bool = False
+    may_change: bool = False
+
+
+def assess(facts: Facts) -> Verdict:
+    """Return the verdict on one machine; see the module for the rules."""
+    if isinstance(facts.instance, Unknown):
+        return _unknown(facts.instance)
+    if isinstance(facts.fleet, Unknown):
+        return _unknown(facts.fleet)
+
+    memory = facts.memory if isinstance(facts.memory, Memory) else None
+    place = facts.fleet.place_of(facts.id)
+    group, member = place if place else (facts.fleet.group(_group_name(facts, memory)), None)
+
+    if not _belongs(facts, facts.fleet, memory):
+        return Verdict(Kind.FOREIGN, f"no managed group of cluster {facts.cluster} has or had it")
+    if Role.CONTROL_PLANE in _roles(facts, group, memory):
+        return Verdict(Kind.HELD, "it is a control-plane machine, which only a person may repair so far", group, member)
+    if Role.WORKER not in _roles(facts, group, memory):
+        return Verdict(Kind.HELD, "neither its group nor itself is tagged with a known regrow:role", group, member)
+    if isinstance(facts.node, Unknown):
+        return _unknown(facts.node, group, member)
+    if isinstance(facts.node, Node) and (contradiction := _contradiction(facts.instance, facts.node, facts.id)):
+        return Verdict(Kind.HELD, contradiction, group, member)
+    return _by_state(facts, memory, group, member)
+
+
+def _by_state(facts: Facts, memory: Memory | None, group: Group | None, member: Member | None) -> Verdict:
+    if isinstance(facts.instance, Absent):
+        missing = _lacks_proof(facts, memory, member)
+        if missing:
+            return Verdict(Kind.HELD, f"EC2 does not know the instance, but {missing}", group, member, may_change=True)
+        return _dead(facts, Verdict(Kind.DEAD, "EC2 no longer knows the instance", group, member, gone_for_good=True))
+
+    assert isinstance(facts.instance, Instance)
+    match facts.instance.state:
+        case InstanceState.TERMINATED:
+            return _dead(facts, Verdict(Kind.DEAD, "EC2: terminated", group, member, gone_for_good=True))
+        case InstanceState.STOPPED:
+            return _dead(facts, Verdict(Kind.DEAD, "EC2: stopped", group, member))
+        case InstanceState.SHUTTING_DOWN | InstanceState.STOPPING as state:
+            return Verdict(Kind.LEAVING, f"EC2: {state.value}, its operating system may still run", group, member)
+        case InstanceState.PENDING | InstanceState.RUNNING as state:
+            if member and member.terminating:
+                return Verdict(Kind.LEAVING, f"Auto Scaling: {member.lifecycle_state}", group, member)
+            return Verdict(Kind.HEALTHY, f"EC2: {state.value}", group, member)
+
+
+def _dead(facts: Facts, verdict: Verdict) -> Verdict:
+    """Hold a dead machine whose remains could not be read: a plan made on half of them could do harm."""
+    for remains in (facts.pods, facts.attachments):
+        if isinstance(remains, Unknown):
+            return _unknown(remains, verdict.group, verdict.member)
+    return verdict
+
+
+def _unknown(fact: Unknown, group: Group | None = None, member: Member | None = None) -> Verdict:
+    return Verdict(Kind.HELD, f"unknown: {fact.reason}", group, member, may_change=True)
+
+
+def _record(memory: Memory | None) -> Record | None:
+    return memory.record if memory else None
+
+
+def _group_name(facts: Facts, memory: Memory | None) -> str | None:
+    if isinstance(facts.instance, Instance) and facts.instance.group:
+        return facts.instance.group
+    if record := _record(memory):
+        return record.group
+    return memory.case.group if memory and memory.case else None
+
+
+def _belongs(facts: Facts, fleet: Fleet, memory: Memory | None) -> bool:
+    if fleet.place_of(facts.id):
+        return True
+    if isinstance(facts.instance, Instance):
+        return facts.instance.cluster == facts.cluster and facts.instance.group is not None
+    return bool(memory and (memory.case or memory.record)) or isinstance(facts.node, Node)
+
+
+def _roles(facts: Facts, group: Group | None, memory: Memory | None) -> set[Role]:
+    """Every role that anything gives the machine: one voice for control plane is enough to keep our hands off."""
+    roles = {group.role if group else None}
+    if isinstance(facts.instance, Instance):
+        roles.add(facts.instance.role)
+    if record := _record(memory):
+        roles.add(record.role)
+    if isinstance(facts.node, Node) and facts.node.control_plane:
+        roles.add(Role.CONTROL_PLANE)
+    return {role for role in roles if role}
+
+
+def _contradiction(instance: Instance | Absent | Unknown, node: Node, id_: InstanceId) -> str | None:
+    """Say why a Node that carries the machine's name may be another machine's, None when all agree."""
+    if node.provider_id:
+        named = instance_of_provider_id(node.provider_id)
+        return None if named == id_ else f"Node {node.name} says it is {node.provider_id}, not this instance"
+    if isinstance(instance, Instance) and instance.address and instance.address not in node.addresses:
+        return f"Node {node.name} has no providerID, and its addresses are not the instance's"
+    if node.name != id_:
+        return f"Node {node.name} has no providerID and is not named after the instance"
+    return None
+
+
+def _lacks_proof(facts: Facts, memory: Memory | None, member: Member | None) -> str | None:
+    """Say which part of the proof is missing that an unknown id is a dead machine's."""
+    record = _record(memory)
+    if member:
+        return f"Auto Scaling lists it as {member.lifecycle_state}"
+    if isinstance(facts.fleet, Fleet) and not facts.fleet.others_known:
+        return "it knows no other machine of this cluster either: wrong region or account?"
+    if record is None:
+        return "we have no record of it"
+    if facts.at - record.first_seen < RECORD_MIN_AGE:
+        return f"our record of it is younger than {RECORD_MIN_AGE}"
+    return None
+
+
+def not_whole(group: Group, nodes_ready: Mapping[InstanceId, bool]) -> str | None:
+    """Say what a group still lacks: as many members in service as it wants, each with a Ready Node. None: whole."""
+    in_service = [member.id for member in group.members if member.in_service]
+    if len(in_service) < group.desired:
+        return f"{len(in_service)} of {group.desired} machines of {group.name} are in service"
+    for instance in in_service:
+        if not nodes_ready.get(instance, False):
+            return f"{instance} of {group.name} is in service, but its Node is not Ready"
+    return None

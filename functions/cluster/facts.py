@@ -1,0 +1,111 @@
+"""What one pass has seen of a machine. A fact is a value, Absent, or Unknown: a failed read is never a value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from functions.cluster.machine import Group, Instance, InstanceId, Member, Node, Pod, Role
+
+
+@dataclass(frozen=True)
+class Absent:
+    """The service answered, and it has no such thing."""
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """The service did not answer, or not in a way that can be trusted."""
+
+    reason: str
+
+
+class Phase(Enum):
+    """How far an open case has come."""
+
+    CLEANING = "cleaning"  # the machine's remains are still in the cluster; counts as in flight
+    REPLACING = "replacing"  # nothing is left of it; the group is not whole yet
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is open about one machine. Kept in the table from the first step until the cluster is whole again."""
+
+    instance: InstanceId
+    opened_at: datetime
+    phase: Phase
+    group: str | None
+    node_name: str | None
+
+
+@dataclass(frozen=True)
+class Record:
+    """What we wrote down about a machine while it was well, to know it again when EC2 has forgotten it."""
+
+    instance: InstanceId
+    group: str
+    role: Role
+    node_name: str
+    node_uid: str
+    first_seen: datetime
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A person's word to leave the cluster, a group or a machine alone; ends by itself."""
+
+    of: str
+    until: datetime
+    reason: str
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the table knows that matters to one machine."""
+
+    case: Case | None
+    record: Record | None
+    pauses: tuple[Pause, ...]
+    in_flight: frozenset[InstanceId]
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The cluster as Auto Scaling and EC2 list it, whichever machine is looked at."""
+
+    groups: tuple[Group, ...]
+    others_known: bool  # EC2 answered with at least one other machine of this cluster
+
+    def place_of(self, instance: InstanceId) -> tuple[Group, Member] | None:
+        """Return the managed group that lists the instance, with its entry there."""
+        for group in self.groups:
+            if member := group.member(instance):
+                return group, member
+        return None
+
+    def group(self, name: str | None) -> Group | None:
+        return next((group for group in self.groups if group.name == name), None)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything that one pass knows about one machine, and when it was read."""
+
+    cluster: str
+    id: InstanceId
+    at: datetime
+    instance: Instance | Absent | Unknown
+    fleet: Fleet | Unknown
+    memory: Memory | Unknown
+    node: Node | Absent | Unknown = Absent()
+    pods: tuple[Pod, ...] | Unknown = ()
+    attachments: tuple[str, ...] | Unknown = ()  # names of VolumeAttachments that name the Node
+    nodes_ready: Mapping[InstanceId, bool] | Unknown = Unknown("the Nodes of the group were not asked for")
+
+    @property
+    def unknowns(self) -> tuple[str, ...]:
+        """The reasons of every fact that could not be read, in the order of the fields."""
+        fields = (self.instance, self.fleet, self.memory, self.node, self.pods, self.attachments)
+        return tuple(fact.reason for fact in fields if isinstance(fact, Unknown))

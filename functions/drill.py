@@ -1,0 +1,132 @@
+"""The manual invoke: drills, a pause and its end, and reports. The same in a real account and on the local world.
+
+{"do": "drill"}                                    terminate one worker with no shutdown
+{"do": "drill", "dry_run": true}                   say which one it would be
+{"do": "drill", "machine": "i-0…"}                 that one
+{"do": "report"} or {"do": "report", "machine": …} open cases, or what happened to one machine
+{"do": "explain", "machine": "i-0…"}               facts, verdict, plan and refusal, without acting
+{"do": "pause", "minutes": 60, "reason": "…"}      leave the cluster alone; also {"of": group or instance}
+{"do": "resume"}                                   end the pause
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from functions.cluster.assess import not_whole
+from functions.cluster.facts import Pause
+from functions.cluster.machine import Group, InstanceId, Role, instance_id
+from functions.errors import PermanentError, RefusedError
+from functions.messages import Look
+from functions.remediate.observe import readiness
+from functions.remediate.outside import Outside
+from functions.remediate.outside import Table as PassTable
+from functions.remediate.reconcile import judge
+from functions.report import case_report, judgement_report
+from functions.settings import Settings
+
+LONGEST_PAUSE = timedelta(days=7)
+
+
+class Plug(Protocol):
+    def terminate_without_shutdown(self, instance: InstanceId) -> None: ...
+
+
+class Table(PassTable, Protocol):
+    def pause(self, pause: Pause) -> None: ...
+
+    def resume(self, subject: str) -> None: ...
+
+    def history(self, instance: InstanceId) -> tuple[dict[str, Any], ...]: ...
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What the manual invoke may use: everything a pass may, the plug of a machine, and the whole table."""
+
+    outside: Outside
+    plug: Plug
+    table: Table
+
+
+def answer(request: object, desk: Desk, settings: Settings, *, now: datetime) -> dict[str, Any]:
+    """Do what a person asks for and say what was done.
+
+    Raises PermanentError when the request cannot be understood, RefusedError when it must not be done now.
+    """
+    if not isinstance(request, Mapping):
+        raise PermanentError(f"the request must be an object such as {{'do': 'report'}}, not {request!r}")
+    match request.get("do"):
+        case "drill":
+            return _drill(request, desk, settings)
+        case "report":
+            machine = _machine(request) if "machine" in request else None
+            history = desk.table.history(machine) if machine else ()
+            return case_report(desk.table.cases(), machine, history, cluster=settings.cluster)
+        case "explain":
+            look = Look(_machine(request), "a person asks")
+            return judgement_report(judge(look, desk.outside, settings, now=now))
+        case "pause":
+            return _pause(request, desk, settings, now)
+        case "resume":
+            subject = str(request.get("of", settings.cluster))
+            desk.table.resume(subject)
+            return {"did": "resume", "of": subject}
+        case other:
+            raise PermanentError(f"'do' is {other!r}; it must be drill, report, explain, pause or resume")
+
+
+def _drill(request: Mapping[str, Any], desk: Desk, settings: Settings) -> dict[str, Any]:
+    """Refuse on a cluster that is not whole: a drill must not turn one trouble into two."""
+    groups = desk.outside.autoscaling.groups(settings.cluster)
+    workers = [group for group in groups if group.role is Role.WORKER]
+    if cases := desk.table.cases():
+        raise RefusedError(f"a case is open about {', '.join(case.instance for case in cases)}")
+    nodes_ready = readiness(desk.outside.kubernetes.nodes())
+    for group in groups:
+        if missing := not_whole(group, nodes_ready):
+            raise RefusedError(f"the cluster is not whole: {missing}")
+    if not workers:
+        raise RefusedError(f"cluster {settings.cluster} has no group that is tagged as its workers")
+
+    victim, group = _victim(request, workers)
+    said = {"group": group.name, "machine": victim, "how": "terminated with no shutdown of its operating system"}
+    if request.get("dry_run", False):
+        return {"would": "drill", **said}
+    desk.plug.terminate_without_shutdown(victim)
+    return {"did": "drill", **said}
+
+
+def _victim(request: Mapping[str, Any], workers: list[Group]) -> tuple[InstanceId, Group]:
+    in_service = [(member.id, group) for group in workers for member in group.members if member.in_service]
+    if "machine" not in request:
+        if len(in_service) < 2:
+            raise RefusedError("there is no second worker to take over the pods")
+        return min(in_service, key=lambda one: one[0])
+    machine = _machine(request)
+    for candidate, group in in_service:
+        if candidate == machine:
+            return candidate, group
+    raise RefusedError(f"{machine} is not a worker in service of this cluster")
+
+
+def _pause(request: Mapping[str, Any], desk: Desk, settings: Settings, now: datetime) -> dict[str, Any]:
+    minutes, reason = request.get("minutes"), request.get("reason")
+    longest = LONGEST_PAUSE // timedelta(minutes=1)
+    if not isinstance(minutes, int) or not 1 <= minutes <= longest:
+        raise PermanentError(f"'minutes' is {minutes!r}; it must be a whole number from 1 to {longest}")
+    if not isinstance(reason, str) or not reason:
+        raise PermanentError("'reason' is missing; say why, for whoever is paged meanwhile")
+    pause = Pause(str(request.get("of", settings.cluster)), now + timedelta(minutes=minutes), reason)
+    desk.table.pause(pause)
+    return {"did": "pause", "of": pause.of, "until": pause.until.isoformat(), "reason": reason}
+
+
+def _machine(request: Mapping[str, Any]) -> InstanceId:
+    machine = instance_id(request.get("machine"))
+    if machine is None:
+        raise PermanentError(f"'machine' is {request.get('machine')!r}; it must be an instance id such as i-0abc…")
+    return machine

@@ -1,0 +1,47 @@
+"""How every AWS edge talks: one configuration for time-outs and retries, one translation of errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from functions.errors import ConfigurationError, RetryableError
+
+# A pass lasts seconds: a service that does not answer in this time is Unknown, and the next pass asks again.
+CONFIG = Config(
+    connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3}, max_pool_connections=16
+)
+
+_PERSON_MUST_MEND = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "UnauthorizedOperation",
+        "ParameterNotFound",
+        "ResourceNotFoundException",
+        "AWS.SimpleQueueService.NonExistentQueue",
+        "QueueDoesNotExist",
+    }
+)
+
+
+def code(error: ClientError) -> str:
+    """Return the service's own error code."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+@contextmanager
+def speaking_to(service: str, what: str) -> Iterator[None]:
+    """Turn botocore's errors into ours, saying which call of which service failed and how."""
+    try:
+        yield
+    except ClientError as error:
+        message = f"{service} {what}: {code(error)}: {error.response.get('Error', {}).get('Message', '')}"
+        if code(error) in _PERSON_MUST_MEND:
+            raise ConfigurationError(message) from error
+        raise RetryableError(message) from error
+    except BotoCoreError as error:
+        raise RetryableError(f"{service} {what}: {error}") from error

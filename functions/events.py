@@ -1,0 +1,71 @@
+"""Any payload that AWS can send: which machine to look at, or why it is dropped. Pure.
+
+An event is only a hint to look; the pass reads everything else anew. Forms: Amazon EC2 Auto Scaling user guide, "Amazon
+EventBridge event reference"; Amazon EC2 user guide, "State change events".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from functions.cluster.machine import instance_id
+from functions.messages import Look
+
+TERMINATE_ACTION = "EC2 Instance-terminate Lifecycle Action"
+STATE_CHANGE = "EC2 Instance State-change Notification"
+SOURCES = ("aws.autoscaling", "aws.ec2")
+PATTERN = {"source": list(SOURCES), "detail-type": [TERMINATE_ACTION, STATE_CHANGE]}
+
+_TELLING_STATES = frozenset({"shutting-down", "terminated", "stopping", "stopped"})
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """An event from which nothing follows, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Hint:
+    """A machine to look at, and the event's own id, which makes its delivery unique."""
+
+    look: Look
+    event_id: str
+
+
+def read_event(event: object) -> Hint | Dropped:
+    """Return what follows from one EventBridge event; never raises, whatever comes in."""
+    if not isinstance(event, Mapping):
+        return Dropped(f"not an event but {type(event).__name__}")
+    kind, detail = event.get("detail-type"), event.get("detail")
+    event_id = event.get("id")
+    if not isinstance(detail, Mapping) or not isinstance(event_id, str) or not event_id:
+        return Dropped(f"an event without an id or a detail: {kind!r}")
+    match event.get("source"), kind:
+        case "aws.autoscaling", "EC2 Instance-terminate Lifecycle Action":
+            return _terminate_action(event_id, detail)
+        case "aws.ec2", "EC2 Instance State-change Notification":
+            return _state_change(event_id, detail)
+        case source, _:
+            return Dropped(f"nothing follows from {kind!r} of {source!r}")
+
+
+def _terminate_action(event_id: str, detail: Mapping[str, Any]) -> Hint | Dropped:
+    machine = instance_id(detail.get("EC2InstanceId"))
+    if machine is None:
+        return Dropped(f"a lifecycle action with no instance id: {detail.get('EC2InstanceId')!r}")
+    if detail.get("LifecycleTransition") != "autoscaling:EC2_INSTANCE_TERMINATING":
+        return Dropped(f"a terminate action of transition {detail.get('LifecycleTransition')!r}")
+    return Hint(Look(machine, f"{detail.get('AutoScalingGroupName')} terminates it"), event_id)
+
+
+def _state_change(event_id: str, detail: Mapping[str, Any]) -> Hint | Dropped:
+    machine, state = instance_id(detail.get("instance-id")), detail.get("state")
+    if machine is None:
+        return Dropped(f"a state change with no instance id: {detail.get('instance-id')!r}")
+    if state not in _TELLING_STATES:
+        return Dropped(f"state {state!r} of {machine} calls for nothing")
+    return Hint(Look(machine, f"EC2 says {state}"), event_id)

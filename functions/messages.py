@@ -1,0 +1,55 @@
+"""What travels on the queues: which machine to look at, and why. Everything else is read anew by the pass."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+
+from functions.cluster.machine import InstanceId, instance_id
+from functions.errors import PermanentError
+
+TICK = timedelta(seconds=2)  # later looks are rounded up to this grid, so that parallel chains melt into one
+
+
+@dataclass(frozen=True)
+class Look:
+    """Look at this machine. `tries` counts the looks in a row that learnt nothing; `due_s` is the tick, in seconds
+    since the epoch, for which a later look was ordered."""
+
+    machine: InstanceId
+    reason: str
+    tries: int = 0
+    due_s: int | None = None
+
+    @property
+    def message_group(self) -> str:
+        """One machine, one line: SQS hands out one message of a group at a time."""
+        return self.machine
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, body: str) -> Look:
+        """Raise PermanentError when the body is not a look, saying what is wrong with it."""
+        try:
+            content = json.loads(body)
+        except ValueError as error:
+            raise PermanentError(f"the message is not JSON ({error}): {body[:200]!r}") from error
+        if not isinstance(content, dict):
+            raise PermanentError(f"the message is not an object: {body[:200]!r}")
+        machine = instance_id(content.get("machine"))
+        if machine is None:
+            raise PermanentError(f"the message names no instance: {body[:200]!r}")
+        tries, due_s = content.get("tries", 0), content.get("due_s")
+        if not isinstance(tries, int) or tries < 0 or not isinstance(due_s, int | None):
+            raise PermanentError(f"the message's tries or due_s is not a whole number: {body[:200]!r}")
+        return cls(machine, str(content.get("reason", "")), tries, due_s)
+
+
+def due(now: datetime, after: timedelta) -> datetime:
+    """Return the next tick at or after `now + after`; ticks are whole multiples of TICK since the epoch."""
+    tick_s = TICK.total_seconds()
+    ticks = -((now + after).timestamp() // -tick_s)
+    return datetime.fromtimestamp(ticks * tick_s, tz=now.tzinfo)

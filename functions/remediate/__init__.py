@@ -1,0 +1,1 @@
+"""One pass over one machine: observe, assess, plan, guard, act, record."""

@@ -1,0 +1,112 @@
+"""Carry a plan out, step by step, and say of each step what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from functions.cluster.facts import Case, Facts, Memory, Phase
+from functions.errors import RefusedError, RetryableError
+from functions.remediate.outside import Outside
+from functions.remediate.plan import (
+    LATER,
+    AwaitDetach,
+    AwaitReplacement,
+    CloseCase,
+    CompleteHook,
+    Cordon,
+    DeleteNode,
+    DeletePods,
+    Fence,
+    LeaveTargetGroups,
+    LookAgain,
+    OpenCase,
+    Plan,
+    Restore,
+    Step,
+)
+from functions.remediate.steps import node, volumes
+from functions.remediate.steps.waiting import Waiting
+from functions.settings import Settings
+
+
+@dataclass(frozen=True)
+class Done:
+    """One step that was taken, and when it ended."""
+
+    step: Step
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How far a plan got. `look_again` is None when nothing is left to look for; `failed` when a call went wrong."""
+
+    done: tuple[Done, ...]
+    look_again: timedelta | None = None
+    reason: str = ""
+    failed: bool = False
+
+
+def act(plan: Plan, facts: Facts, outside: Outside, settings: Settings, clock: Callable[[], datetime]) -> Outcome:
+    """Take the plan's steps in order until one has to wait or cannot be taken.
+
+    A call that fails ends the pass, never the case: the next pass reads everything anew.
+    """
+    done: list[Done] = []
+    for step in plan.steps:
+        if isinstance(step, LookAgain):
+            return Outcome(tuple(done), step.after, step.reason)
+        try:
+            waiting = _take(step, facts, outside, settings, clock())
+        except RefusedError as error:
+            return Outcome(tuple(done), LATER, f"{type(step).__name__} is refused: {error}")
+        except RetryableError as error:
+            return Outcome(tuple(done), LATER, f"{type(step).__name__} failed: {error}", failed=True)
+        if waiting:
+            return Outcome(tuple(done), waiting.after, waiting.reason)
+        done.append(Done(step, clock()))
+        outside.journal.tell("step", step=type(step).__name__, reason=step.reason)
+    return Outcome(tuple(done))
+
+
+def _take(step: Step, facts: Facts, outside: Outside, settings: Settings, at: datetime) -> Waiting | None:
+    match step:
+        case OpenCase():
+            case = Case(step.instance, at, Phase.CLEANING, step.group, step.node_name)
+            outside.table.open_case(case, max_in_flight=settings.max_in_flight)
+        case Cordon():
+            node.cordon(step, outside.kubernetes, at=at)
+        case Fence():
+            node.fence(step, outside.kubernetes, at=at)
+        case Restore():
+            node.restore(step, outside.kubernetes)
+        case DeletePods():
+            outside.kubernetes.delete_pods(step.pods)
+        case LeaveTargetGroups():
+            for target_group in step.target_groups:
+                outside.load_balancing.deregister(step.instance, target_group)
+        case AwaitDetach():
+            deadline = settings.detach_deadline
+            return volumes.await_detach(step, outside, opened_at=_opened_at(facts), at=at, deadline=deadline)
+        case DeleteNode():
+            node.delete_node(step, outside.kubernetes)
+        case CompleteHook():
+            outside.autoscaling.complete_terminate_hooks(step.instance, step.group)
+        case AwaitReplacement():
+            outside.table.await_replacement(step.instance)
+        case CloseCase():
+            outside.table.close_case(step.instance)
+        case LookAgain():
+            return Waiting(step.reason, step.after)
+        case _:
+            assert_never(step)
+    return None
+
+
+def _opened_at(facts: Facts) -> datetime:
+    if isinstance(facts.memory, Memory) and facts.memory.case:
+        return facts.memory.case.opened_at
+    return facts.at

@@ -1,0 +1,110 @@
+"""One pass: observe, assess, plan, guard, act, record. A dry run is the same road without the last two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from functions.cluster.assess import Kind, Verdict, assess
+from functions.cluster.facts import Facts
+from functions.errors import RetryableError
+from functions.messages import Look
+from functions.remediate.act import Outcome, act
+from functions.remediate.guards import Refusal, guard
+from functions.remediate.observe import observe
+from functions.remediate.outside import Outside
+from functions.remediate.plan import Plan, make_plan
+from functions.settings import Settings
+
+GIVE_UP_AFTER_TRIES = 6  # then the sweep, which comes every minute, takes over
+_LONGEST_WAIT = timedelta(seconds=10)
+ALERT_EVERY = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a pass would do, and what it rests on."""
+
+    facts: Facts
+    verdict: Verdict
+    plan: Plan
+    refusal: Refusal | None
+
+
+def judge(look: Look, outside: Outside, settings: Settings, *, now: datetime) -> Judgement:
+    """Say what is to be done about a machine, without doing it."""
+    facts = observe(look.machine, settings.cluster, outside, now=now)
+    verdict = assess(facts)
+    plan = make_plan(verdict, facts)
+    return Judgement(facts, verdict, plan, guard(plan, verdict, facts, max_in_flight=settings.max_in_flight))
+
+
+def run_pass(look: Look, outside: Outside, settings: Settings, clock: Callable[[], datetime]) -> Judgement:
+    """Look at one machine and do the next things about it.
+
+    Raises RetryableError when not even the next look can be ordered: the message then stays in the queue.
+    """
+    judgement = judge(look, outside, settings, now=clock())
+    if judgement.refusal:
+        outcome = Outcome((), judgement.refusal.look_again, f"refused: {judgement.refusal.reason}")
+    else:
+        outcome = act(judgement.plan, judgement.facts, outside, settings, clock)
+    _look_again(look, judgement, outcome, outside, now=clock())
+    _tell(look, judgement, outcome, outside)
+    try:
+        _record(look, judgement, outcome, outside, now=clock())
+    except RetryableError as error:
+        outside.journal.tell("record_failed", machine=look.machine, reason=str(error))
+    return judgement
+
+
+def _look_again(look: Look, judgement: Judgement, outcome: Outcome, outside: Outside, *, now: datetime) -> None:
+    if outcome.look_again is None:
+        return
+    learnt_nothing = outcome.failed or judgement.verdict.kind is Kind.HELD
+    if not learnt_nothing:
+        outside.queues.look_later(Look(look.machine, outcome.reason), now=now, after=outcome.look_again)
+    elif look.tries < GIVE_UP_AFTER_TRIES:
+        after = min(_LONGEST_WAIT, timedelta(seconds=2 ** (look.tries + 1)))
+        outside.queues.look_later(Look(look.machine, outcome.reason, look.tries + 1), now=now, after=after)
+
+
+def _tell(look: Look, judgement: Judgement, outcome: Outcome, outside: Outside) -> None:
+    verdict = judgement.verdict
+    outside.journal.tell(
+        "pass",
+        machine=look.machine,
+        because=look.reason,
+        verdict=verdict.kind.value,
+        reason=verdict.reason,
+        steps=[type(done.step).__name__ for done in outcome.done],
+        then=outcome.reason,
+        look_again_s=outcome.look_again.total_seconds() if outcome.look_again else None,
+    )
+    outside.journal.count(f"pass_{verdict.kind.value}")
+    if judgement.refusal:
+        outside.journal.count("refused")
+
+
+def _record(look: Look, judgement: Judgement, outcome: Outcome, outside: Outside, *, now: datetime) -> None:
+    """Keep in the table what changed something, failed, or was refused; a refusal is also told to a person, once."""
+    verdict = judgement.verdict
+    if not (outcome.done or outcome.failed or judgement.refusal):
+        return
+    entry: dict[str, object] = {
+        "because": look.reason,
+        "verdict": verdict.kind.value,
+        "reason": verdict.reason,
+        "steps": [
+            {"step": type(done.step).__name__, "at": done.at.isoformat(), "reason": done.step.reason}
+            for done in outcome.done
+        ],
+        "then": outcome.reason,
+    }
+    outside.table.write_history(look.machine, now, entry)
+    if judgement.refusal and outside.table.first_time(f"refused#{look.machine}", now=now, within=ALERT_EVERY):
+        outside.alerts.alert(
+            f"{look.machine} is {verdict.kind.value} and left alone",
+            f"{verdict.reason}. Not acted on: {judgement.refusal.reason}. Regrow looks again by itself.",
+        )

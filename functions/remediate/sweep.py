@@ -1,0 +1,145 @@
+"""Look at everything once a minute: all machines of the managed groups and all Nodes against each other.
+
+The sweep decides nothing about a machine. It finds those that need a pass, for events that never came, and writes
+down healthy machines so that they are known again when EC2 has forgotten them. Its cost grows by pages of the APIs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from functions.cluster.assess import Kind, Verdict, assess
+from functions.cluster.facts import Absent, Case, Facts, Fleet, Memory, Phase, Record, Unknown
+from functions.cluster.machine import Group, Instance, InstanceId, Node, Role, instance_of_provider_id
+from functions.messages import Look
+from functions.remediate.observe import known
+from functions.remediate.outside import Outside
+from functions.remediate.plan import make_plan
+from functions.remediate.reconcile import ALERT_EVERY
+from functions.settings import Settings
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """One bulk reading of everything that the sweep compares."""
+
+    groups: tuple[Group, ...]
+    instances: Mapping[InstanceId, Instance]
+    nodes: Mapping[InstanceId, Node] | Unknown
+    cases: Mapping[InstanceId, Case]
+    recorded: frozenset[InstanceId]
+
+    @property
+    def machines(self) -> tuple[InstanceId, ...]:
+        """Every machine that anything knows of."""
+        listed = {member.id for group in self.groups for member in group.members}
+        named = set() if isinstance(self.nodes, Unknown) else set(self.nodes)
+        return tuple(sorted(listed | named | set(self.instances) | set(self.cases)))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What one sweep found: the machines that need a pass, the new records, and why it stopped short, if it did."""
+
+    looked_at: int
+    looks: tuple[Look, ...] = ()
+    records: tuple[Record, ...] = ()
+    held: str | None = None
+
+
+def run_sweep(outside: Outside, settings: Settings, *, now: datetime) -> Sweep:
+    """Send a look for every machine that needs one.
+
+    Raises RetryableError when EC2, Auto Scaling or the table do not answer: the next sweep comes in a minute.
+    """
+    cluster = read_cluster(outside, settings.cluster)
+    found = find_work(cluster, settings.cluster, now=now)
+    for record in found.records:
+        outside.table.remember(record)
+    for look in found.looks:
+        outside.queues.look_now(look, f"sweep-{look.machine}-{now:%Y%m%dT%H%M}")
+    if found.held and outside.table.first_time("sweep-held", now=now, within=ALERT_EVERY):
+        outside.alerts.alert(f"The sweep of {settings.cluster} holds", found.held)
+    outside.journal.tell(
+        "sweep",
+        looked_at=found.looked_at,
+        looks={look.machine: look.reason for look in found.looks},
+        records=len(found.records),
+        held=found.held,
+    )
+    outside.journal.count("sweep_held" if found.held else "sweep")
+    return found
+
+
+def read_cluster(outside: Outside, cluster: str) -> Cluster:
+    nodes = known(lambda: _by_instance(outside.kubernetes.nodes()))
+    return Cluster(
+        groups=outside.autoscaling.groups(cluster),
+        instances={instance.id: instance for instance in outside.ec2.fleet(cluster)},
+        nodes=nodes,
+        cases={case.instance: case for case in outside.table.cases()},
+        recorded=outside.table.recorded(),
+    )
+
+
+def _by_instance(nodes: tuple[Node, ...]) -> Mapping[InstanceId, Node]:
+    return {machine: node for node in nodes if (machine := instance_of_provider_id(node.provider_id))}
+
+
+def find_work(cluster: Cluster, name: str, *, now: datetime) -> Sweep:
+    """Return what one reading calls for. Pure."""
+    machines = cluster.machines
+    if isinstance(cluster.nodes, Unknown):
+        open_cases = tuple(Look(machine, "its case is open") for machine in cluster.cases)
+        return Sweep(len(machines), open_cases, held=f"the Nodes could not be listed: {cluster.nodes.reason}")
+    if cluster.nodes and not set(cluster.nodes) & set(cluster.instances):
+        held = (
+            f"EC2 knows none of the {len(cluster.nodes)} instances that the Nodes name: wrong region or account, or "
+            "the instances lack the tag regrow:cluster. Nothing is done until it knows one."
+        )
+        return Sweep(len(machines), held=held)
+
+    looks: list[Look] = []
+    records: list[Record] = []
+    for machine in machines:
+        facts = _facts(machine, cluster, cluster.nodes, name, now)
+        verdict = assess(facts)
+        if reason := _needs_pass(verdict, facts, cluster.cases.get(machine)):
+            looks.append(Look(machine, f"the sweep: {reason}"))
+        if record := _new_record(verdict, facts, cluster.recorded):
+            records.append(record)
+    return Sweep(len(machines), tuple(looks), tuple(records))
+
+
+def _facts(machine: InstanceId, cluster: Cluster, nodes: Mapping[InstanceId, Node], name: str, now: datetime) -> Facts:
+    in_flight = frozenset(case.instance for case in cluster.cases.values() if case.phase is Phase.CLEANING)
+    others = any(instance != machine for instance in cluster.instances)
+    return Facts(
+        cluster=name,
+        id=machine,
+        at=now,
+        instance=cluster.instances.get(machine, Absent()),
+        fleet=Fleet(cluster.groups, others_known=others),
+        memory=Memory(cluster.cases.get(machine), None, (), in_flight),
+        node=nodes.get(machine, Absent()),
+    )
+
+
+def _needs_pass(verdict: Verdict, facts: Facts, case: Case | None) -> str | None:
+    if case:
+        return f"its case is open since {case.opened_at:%FT%TZ}"
+    if verdict.kind is Kind.HELD and not verdict.may_change:
+        return None
+    if make_plan(verdict, facts).steps:
+        return f"it is {verdict.kind.value}: {verdict.reason}"
+    return None
+
+
+def _new_record(verdict: Verdict, facts: Facts, recorded: frozenset[InstanceId]) -> Record | None:
+    if facts.id in recorded or verdict.kind is not Kind.HEALTHY:
+        return None
+    if verdict.group is None or not isinstance(facts.node, Node):
+        return None
+    return Record(facts.id, verdict.group.name, Role.WORKER, facts.node.name, facts.node.uid, facts.at)
