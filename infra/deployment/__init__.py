@@ -1,0 +1,1 @@
+"""Bring Regrow's functions into an account, one step a module: stack, project, package, chalice, verification."""

@@ -1,0 +1,148 @@
+"""The chalice project of one cluster: what chalice shall deploy, laid out where it expects things.
+
+It is a copy, so that a deployment holds what the checkout held at that moment, without byte code that a test run
+left behind (chalice's own reuse of a package goes by the content of every file).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.deployment.failure import DeploymentError
+
+APP_NAME = "regrow"
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".*_cache")
+
+
+@dataclass(frozen=True)
+class Function:
+    """How one function runs. Only those that speak to Kubernetes stand in the VPC, where its API is."""
+
+    name: str
+    timeout_s: int
+    memory_mib: int
+    in_vpc: bool
+
+    @property
+    def role_output(self) -> str:
+        return f"{self.name.capitalize()}RoleArn"
+
+
+FUNCTIONS = (
+    Function("intake", timeout_s=10, memory_mib=512, in_vpc=False),
+    Function("later", timeout_s=10, memory_mib=512, in_vpc=False),
+    Function("remediate", timeout_s=30, memory_mib=1024, in_vpc=True),
+    Function("sweep", timeout_s=30, memory_mib=1024, in_vpc=True),
+    Function("drill", timeout_s=30, memory_mib=1024, in_vpc=True),
+)
+ENVIRONMENT = {
+    "REGROW_PASS_QUEUE_URL": "PassQueueUrl",
+    "REGROW_LATER_QUEUE_URL": "LaterQueueUrl",
+    "REGROW_TABLE": "TableName",
+    "REGROW_TOPIC_ARN": "TopicArn",
+    "REGROW_KUBECONFIG_PARAMETER": "KubeconfigParameter",
+}
+
+
+@dataclass(frozen=True)
+class Network:
+    """Where functions that speak to Kubernetes stand; both empty: outside any VPC."""
+
+    subnet_ids: tuple[str, ...] = ()
+    security_group_ids: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if bool(self.subnet_ids) != bool(self.security_group_ids):
+            raise DeploymentError("--subnet-ids and --security-group-ids belong together: give both or neither")
+
+
+@dataclass(frozen=True)
+class Project:
+    """A staged chalice project. `stage` is the cluster's name."""
+
+    directory: Path
+    stage: str
+
+    @property
+    def state_file(self) -> Path:
+        """What chalice remembers of its last deployment."""
+        return self.directory / ".chalice" / "deployed" / f"{self.stage}.json"
+
+    @property
+    def packages(self) -> Path:
+        return self.directory / ".chalice" / "deployments"
+
+    @property
+    def configuration_file(self) -> Path:
+        return self.directory / ".chalice" / "config.json"
+
+    def configured(self) -> dict[str, Any]:
+        """What the stage's functions shall be like, as chalice reads it."""
+        stage: dict[str, Any] = json.loads(self.configuration_file.read_text())["stages"][self.stage]
+        return stage
+
+    def function_name(self, function: str) -> str:
+        return f"{APP_NAME}-{self.stage}-{function}"
+
+
+def lay_out(source: Path, project: Project) -> None:
+    """Copy the app, its requirements and its package. What chalice remembers in the directory stays."""
+    for needed in ("app.py", "requirements.txt", "functions"):
+        if not (source / needed).exists():
+            raise DeploymentError(f"{source / needed} is missing; --project-dir must name Regrow's checkout")
+    project.directory.mkdir(parents=True, exist_ok=True)
+    for name in ("app.py", "requirements.txt"):
+        shutil.copyfile(source / name, project.directory / name)
+    vendor = project.directory / "vendor"
+    if vendor.exists():
+        shutil.rmtree(vendor)
+    shutil.copytree(source / "functions", vendor / "functions", ignore=LEFT_OUT)
+
+
+def configure(project: Project, outputs: Mapping[str, str], network: Network) -> None:
+    """Write chalice's configuration from the remediator stack's outputs."""
+    project.configuration_file.parent.mkdir(exist_ok=True)
+    project.configuration_file.write_text(json.dumps(configuration(project.stage, outputs, network), indent=2))
+
+
+def configuration(stage: str, outputs: Mapping[str, str], network: Network) -> dict[str, Any]:
+    needed = {*ENVIRONMENT.values(), *(function.role_output for function in FUNCTIONS)}
+    missing = sorted(needed - set(outputs))
+    if missing:
+        raise DeploymentError(f"the remediator stack has no output {', '.join(missing)}; deploy it from this checkout")
+    return {
+        "version": "2.0",
+        "app_name": APP_NAME,
+        "stages": {
+            stage: {
+                "autogen_policy": False,
+                "environment_variables": environment(stage, outputs),
+                "lambda_functions": {
+                    function.name: _function_configuration(function, outputs, network) for function in FUNCTIONS
+                },
+            }
+        },
+    }
+
+
+def environment(stage: str, outputs: Mapping[str, str]) -> dict[str, str]:
+    variables = {variable: outputs[output] for variable, output in ENVIRONMENT.items()}
+    return {"REGROW_CLUSTER": stage, **variables}
+
+
+def _function_configuration(function: Function, outputs: Mapping[str, str], network: Network) -> dict[str, Any]:
+    configured: dict[str, Any] = {
+        "manage_iam_role": False,
+        "iam_role_arn": outputs[function.role_output],
+        "lambda_timeout": function.timeout_s,
+        "lambda_memory_size": function.memory_mib,
+    }
+    if function.in_vpc and network.subnet_ids:
+        configured["subnet_ids"] = list(network.subnet_ids)
+        configured["security_group_ids"] = list(network.security_group_ids)
+    return configured

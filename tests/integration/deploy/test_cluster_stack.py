@@ -1,0 +1,141 @@
+"""The cluster template, executed: groups launch machines whose user data starts the right role."""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+import pytest
+
+from infra.deploy import CHECKOUT
+from infra.deployment.stack import ensure_stack, remove_stack
+from infra.local.cloud import balancer_api, balancer_formation
+from infra.local.cloud.balancer import Balancer
+from infra.local.cloud.server import Cloud
+from tests.integration.cloud.machines.rig import QUICK, ListedMachines, eventually
+
+TEMPLATE = CHECKOUT / "infra" / "cluster" / "template.yaml"
+STACK = "regrow-drill-cluster"
+API_ADDRESS = "10.77.1.9"
+
+
+@dataclass(frozen=True)
+class Site:
+    """An account whose machines are names on a list."""
+
+    endpoint: str
+    machines: ListedMachines
+
+    def client(self, service: str) -> Any:
+        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+        return boto3.client(service, region_name="us-east-1", endpoint_url=self.endpoint, **keys)
+
+    def parameters(self, **changes: str) -> dict[str, str]:
+        ec2 = self.client("ec2")
+        vpc = ec2.create_vpc(CidrBlock="10.77.0.0/16")["Vpc"]["VpcId"]
+        zones = {"10.77.1.0/24": "us-east-1a", "10.77.2.0/24": "us-east-1b"}
+        subnets = [
+            ec2.create_subnet(VpcId=vpc, CidrBlock=network, AvailabilityZone=zone)["Subnet"]["SubnetId"]
+            for network, zone in zones.items()
+        ]
+        return {
+            "ClusterName": "drill",
+            "VpcId": vpc,
+            "SubnetIds": ",".join(subnets),
+            "VpcCidr": "10.77.0.0/16",
+            "ApiAddress": API_ADDRESS,
+            "ImageId": ec2.describe_images()["Images"][0]["ImageId"],
+            **changes,
+        }
+
+    def make(self, parameters: dict[str, str]) -> dict[str, str]:
+        return ensure_stack(self.client("cloudformation"), STACK, TEMPLATE.read_text(), parameters, lambda _: None)
+
+    def members(self, group: str) -> list[str]:
+        (found,) = self.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[group])[
+            "AutoScalingGroups"
+        ]
+        return [member["InstanceId"] for member in found["Instances"] if member["LifecycleState"] == "InService"]
+
+    def user_data(self, instance_id: str) -> str:
+        answer = self.client("ec2").describe_instance_attribute(InstanceId=instance_id, Attribute="userData")
+        return base64.b64decode(answer["UserData"]["Value"]).decode()
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    machines = ListedMachines()
+    balancer = Balancer(claim=lambda _: None)
+    cloud = Cloud(machines, QUICK, lambda _: None)
+    cloud.install()
+    balancer_api.install(balancer.health_of, balancer.second_s)
+    balancer_formation.install()
+    cloud.start()
+    try:
+        yield Site(cloud.endpoint, machines)
+    finally:
+        cloud.stop()
+
+
+def test_machines_start_in_their_role_with_the_apis_fixed_address(site: Site) -> None:
+    outputs = site.make(site.parameters())
+    assert outputs["ApiEndpoint"] == f"{API_ADDRESS}:6443"
+    (control_plane,) = eventually(lambda: site.members(outputs["ControlPlaneGroup"]))
+    workers = eventually(lambda: len(found := site.members(outputs["WorkerGroup"])) == 2 and found)
+    assert workers
+    boot = "exec python3 /opt/regrow/node/boot.py --cluster drill"
+    assert site.user_data(control_plane).splitlines() == [
+        "#!/bin/sh",
+        "set -eu",
+        f"{boot} --role control-plane --endpoint {API_ADDRESS}:6443 --target-group {outputs['ApiTargetGroupArn']}",
+    ]
+    assert site.user_data(workers[0]).splitlines()[2] == f"{boot} --role worker --endpoint {API_ADDRESS}:6443"
+    assert site.machines.running() == {control_plane, *workers}
+
+
+def test_machines_bear_their_cluster_and_role(site: Site) -> None:
+    outputs = site.make(site.parameters())
+    workers = eventually(lambda: site.members(outputs["WorkerGroup"]))
+    described = site.client("ec2").describe_instances(InstanceIds=workers[:1])["Reservations"][0]["Instances"][0]
+    tags = {tag["Key"]: tag["Value"] for tag in described["Tags"]}
+    assert (tags["regrow:cluster"], tags["regrow:role"]) == ("drill", "worker")
+
+
+def test_both_groups_hold_a_leaving_machine_until_they_are_told(site: Site) -> None:
+    outputs = site.make(site.parameters(TerminateHookTimeoutSeconds="120"))
+    for group in (outputs["WorkerGroup"], outputs["ControlPlaneGroup"]):
+        (hook,) = site.client("autoscaling").describe_lifecycle_hooks(AutoScalingGroupName=group)["LifecycleHooks"]
+        assert hook["LifecycleHookName"] == "regrow-terminate"
+        assert hook["LifecycleTransition"] == "autoscaling:EC2_INSTANCE_TERMINATING"
+        assert (hook["HeartbeatTimeout"], hook["DefaultResult"]) == (120, "CONTINUE")
+
+
+def test_the_api_is_behind_a_private_balancer_that_asks_whether_it_is_ready(site: Site) -> None:
+    outputs = site.make(site.parameters(HealthCheckIntervalSeconds="5"))
+    elb = site.client("elbv2")
+    (balancer,) = elb.describe_load_balancers(LoadBalancerArns=[outputs["LoadBalancerArn"]])["LoadBalancers"]
+    assert (balancer["Type"], balancer["Scheme"]) == ("network", "internal")
+    (group,) = elb.describe_target_groups(TargetGroupArns=[outputs["ApiTargetGroupArn"]])["TargetGroups"]
+    assert (group["HealthCheckProtocol"], group["HealthCheckPath"]) == ("HTTPS", "/readyz")
+    assert group["HealthCheckIntervalSeconds"] == 5
+    found = elb.describe_target_group_attributes(TargetGroupArn=outputs["ApiTargetGroupArn"])["Attributes"]
+    attributes = {entry["Key"]: entry["Value"] for entry in found}
+    assert attributes["preserve_client_ip.enabled"] == "false"
+    assert attributes["target_health_state.unhealthy.connection_termination.enabled"] == "false"
+
+
+def test_without_a_fixed_address_the_balancers_name_is_the_endpoint(site: Site) -> None:
+    host = site.make(site.parameters(ApiAddress=""))["ApiEndpoint"].rpartition(":")[0]
+    with pytest.raises(ValueError, match="does not appear to be an IPv4 or IPv6 address"):
+        ipaddress.ip_address(host)
+
+
+def test_a_removed_cluster_leaves_no_machine_running(site: Site) -> None:
+    outputs = site.make(site.parameters())
+    eventually(lambda: len(site.members(outputs["WorkerGroup"])) == 2)
+    remove_stack(site.client("cloudformation"), STACK, lambda _: None)
+    eventually(lambda: not site.machines.running())
