@@ -1,0 +1,181 @@
+"""A whole cluster in a world: the groups from their template, machines that boot by themselves, Regrow deployed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from infra.deployment.stack import ensure_stack
+from infra.local import build, emulator, probe
+from infra.local.places import CHECKOUT, WorldError
+from infra.local.progress import Progress
+from infra.local.world import World
+
+CLUSTER_TEMPLATE = CHECKOUT / "infra/cluster/template.yaml"
+API_ADDRESS = "10.77.0.10"
+POD_NETWORK = "10.200.0.0/14"
+WORKERS = 2
+READY_WITHIN_S = 120.0
+_HEALTH_CHECK_S = 5  # the shortest that Elastic Load Balancing takes
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster that is up. The process that holds it is in the world's network."""
+
+    world: World
+    session: Any
+    _clients: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.world.name
+
+    @property
+    def worker_group(self) -> str:
+        return f"regrow-{self.name}-worker"
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of the world's AWS; made once, since that costs more than a call."""
+        if service not in self._clients:
+            self._clients[service] = self.session.client(service)
+        return self._clients[service]
+
+    @property
+    def kubeconfig(self) -> Path:
+        found = self.world.admin_kubeconfig()
+        if found is None:
+            raise WorldError(f"World {self.name!r} has no control plane; `make up` makes one.")
+        return found
+
+    @property
+    def delays(self) -> str:
+        """The preset of this world's AWS."""
+        return str(json.loads(self.world.place.settings.read_text())["delays"])
+
+    def members(self) -> tuple[dict[str, str], int]:
+        """The workers' group as Auto Scaling lists it, instance to lifecycle state, and the size it wants."""
+        answer = self.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[self.worker_group])
+        group = answer["AutoScalingGroups"][0]
+        members = {member["InstanceId"]: member["LifecycleState"] for member in group["Instances"]}
+        return members, group["DesiredCapacity"]
+
+    def query(self, partition: str) -> list[dict[str, Any]]:
+        """The items of Regrow's table with this partition key, as DynamoDB shows them."""
+        answer = self.client("dynamodb").query(
+            TableName=f"regrow-{self.name}",
+            KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues={":pk": {"S": partition}},
+            ConsistentRead=True,
+        )
+        items: list[dict[str, Any]] = answer["Items"]
+        return items
+
+    def kubectl(self, *arguments: str, check: bool = True) -> str:
+        """Run kubectl as the cluster's admin; its standard output."""
+        done = subprocess.run(
+            ["kubectl", *arguments],
+            env={**os.environ, **self.world.environment()},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if check and done.returncode:
+            raise WorldError(f"kubectl {' '.join(arguments)} failed: {done.stderr.strip()}")
+        return done.stdout
+
+
+def enter(world: World) -> Cluster:
+    """Move this process into the world's network and its AWS account. There is no way back for it."""
+    world.enter_network()
+    for name, value in world.environment().items():
+        if name.startswith("AWS_"):
+            os.environ[name] = value
+    return Cluster(world, boto3.Session())
+
+
+def up(name: str, *, delays: str, workers: int = WORKERS, progress: Progress) -> Cluster:
+    """From nothing to a deployed Regrow beside a cluster whose Nodes are all Ready."""
+    probe.check()
+    programs = build.build(progress)
+    emulator.ensure(progress)
+    world = World.up(name, delays=delays, programs=programs, progress=progress.say)
+    cluster = enter(world)
+    progress.say("the groups, their roles and the load balancer, from infra/cluster")
+    make_groups(cluster, workers=workers, progress=progress)
+    wait_until_ready(cluster, machines=workers + 1, progress=progress)
+    progress.say("Regrow itself, from infra/remediator and `chalice deploy`")
+    deploy(cluster, progress)
+    return cluster
+
+
+def make_groups(cluster: Cluster, *, workers: int, progress: Progress) -> dict[str, str]:
+    ec2 = cluster.client("ec2")
+    ours = [{"Name": "tag:Name", "Values": ["regrow"]}]
+    vpc = ec2.describe_vpcs(Filters=ours)["Vpcs"][0]
+    subnets = sorted(ec2.describe_subnets(Filters=ours)["Subnets"], key=lambda subnet: subnet["CidrBlock"])
+    parameters = {
+        "ClusterName": cluster.name,
+        "VpcId": vpc["VpcId"],
+        "SubnetIds": ",".join(subnet["SubnetId"] for subnet in subnets),
+        "VpcCidr": vpc["CidrBlock"],
+        "PodCidr": POD_NETWORK,
+        "ApiAddress": API_ADDRESS,
+        "ImageId": ec2.describe_images()["Images"][0]["ImageId"],
+        "WorkerCount": str(workers),
+        "HealthCheckIntervalSeconds": str(_HEALTH_CHECK_S),
+    }
+    template = CLUSTER_TEMPLATE.read_text()
+    formation = cluster.client("cloudformation")
+    return ensure_stack(formation, f"regrow-{cluster.name}-cluster", template, parameters, progress.say)
+
+
+def wait_until_ready(cluster: Cluster, *, machines: int, progress: Progress) -> None:
+    """Wait for as many Ready Nodes as there are machines; say meanwhile what there is."""
+    deadline = time.monotonic() + READY_WITHIN_S
+    seen = "no control plane yet"
+
+    def look() -> bool:
+        nonlocal seen
+        if cluster.world.admin_kubeconfig() is None:
+            return False
+        lines = cluster.kubectl("get", "nodes", "--no-headers", "--request-timeout=2s", check=False).splitlines()
+        ready = [line for line in lines if line.split()[1:2] == ["Ready"]]
+        seen = f"{len(ready)} of {machines} Nodes are Ready"
+        return len(ready) >= machines
+
+    with progress.watching(lambda: f"waiting for the machines: {seen}"):
+        while not look():
+            if time.monotonic() > deadline:
+                logs = cluster.world.place.directory / "machines"
+                raise WorldError(f"{seen} after {READY_WITHIN_S:.0f} s. The machines' logs are in {logs}/*/log.")
+            time.sleep(0.5)
+
+
+def deploy(cluster: Cluster, progress: Progress) -> None:
+    """Deploy as a person would, by the same command; its words appear only when it fails."""
+    command = [sys.executable, "-m", "infra.deploy", "--cluster", cluster.name]
+    command += ["--build-dir", str(cluster.world.place.directory / "deploy")]
+    environment = {**os.environ, **cluster.world.environment()}
+    with progress.watching(lambda: "deploying"):
+        done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise WorldError(f"The deployment failed:\n{done.stderr.strip() or done.stdout.strip()}")
+
+
+def wait_for(what: str, holds: Callable[[], bool], *, within_s: float, every_s: float = 0.2) -> None:
+    """Wait until `holds`; raise WorldError that says what did not come."""
+    deadline = time.monotonic() + within_s
+    while not holds():
+        if time.monotonic() > deadline:
+            raise WorldError(f"This did not come within {within_s:.0f} s: {what}.")
+        time.sleep(every_s)

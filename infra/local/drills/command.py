@@ -1,0 +1,54 @@
+"""`python -m infra.local drill`: from nothing to a healed cluster, or against the one that is up."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from infra.local import cluster as local_cluster
+from infra.local.cluster import Cluster
+from infra.local.drills.kinds import KINDS
+from infra.local.drills.run import run
+from infra.local.places import CHECKOUT, WorldError
+from infra.local.progress import Progress
+from infra.local.world import World
+
+RECORDS = CHECKOUT / "build" / "drills"
+
+
+def drill(name: str, world: str, delays: str, progress: Progress) -> bool:
+    """Run one drill, write its record, print its summary; whether the cluster healed."""
+    kind = KINDS[name]
+    cluster = _cluster(world, delays, progress)
+    progress.say(f"drill {kind.name}: {kind.about}")
+    record = run(cluster, kind, progress.say)
+    RECORDS.mkdir(parents=True, exist_ok=True)
+    path = RECORDS / f"{kind.name}.json"
+    path.write_text(json.dumps(record, indent=2) + "\n")
+    print("\n".join(summary(record, path)), flush=True)
+    return bool(record["healed"])
+
+
+def _cluster(name: str, delays: str, progress: Progress) -> Cluster:
+    try:
+        world = World.find(name)
+    except WorldError:
+        return local_cluster.up(name, delays=delays, progress=progress)
+    cluster = local_cluster.enter(world)
+    if cluster.delays != delays:
+        raise WorldError(
+            f"World {name!r} is up with delays {cluster.delays!r}: ask for these, or end it first with `make down`."
+        )
+    progress.say(f"using world {name!r}, which is up")
+    return cluster
+
+
+def summary(record: dict[str, Any], path: Path) -> list[str]:
+    """What a person reads at the end: each promise, the milestones, the verdict, and where all of it lies."""
+    lines = ["", f"drill {record['drill']}, delays as in '{record['delays']}'", ""]
+    lines += [f"  {'yes' if one['kept'] else 'NO':<4} {one['promise']} ({one['seen']})" for one in record["findings"]]
+    milestones = sorted(record["milestones"].items(), key=lambda item: item[1])
+    lines += ["", *(f"  {seconds:8.2f} s  {name}" for name, seconds in milestones)]
+    healed = "healed: the cluster is whole again" if record["healed"] else "NOT healed"
+    return [*lines, "", f"{healed}. All of it: {path}"]
