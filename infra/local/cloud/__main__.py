@@ -1,0 +1,131 @@
+"""The AWS process of a world: `python -m infra.local.cloud NAME`, inside the world's namespaces. SIGTERM ends it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import signal
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import boto3
+from pyroute2 import IPRoute
+
+from infra.local import emulator
+from infra.local.machines import Machines
+from infra.local.network import BRIDGE
+from infra.local.network_plan import AWS_ENDPOINT, METADATA, VPC
+from infra.local.places import WorldPlace
+
+from . import balancer_api, balancer_formation, fifo, lambda_api, rule_api, topic_api
+from .balancer import Balancer
+from .bus import EventBus
+from .delays import Delays
+from .environments import Functions
+from .extension import REGION
+from .pollers import Pollers
+from .schedules import Schedules
+from .server import Cloud
+
+log = logging.getLogger(__name__)
+
+HTTP_PORT = 80
+SUBNETS = {"a": "10.77.1.0/24", "b": "10.77.2.0/24"}
+"""One in each zone."""
+
+
+class Part(Protocol):
+    """Something of AWS that works by itself."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m infra.local.cloud", description=__doc__)
+    parser.add_argument("name", help="the world")
+    place = WorldPlace.of(parser.parse_args().name)
+    _log_to(place.log / "aws.log")
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    cloud, parts = assemble(place)
+
+    def prepare(endpoint: str) -> None:
+        make_network(endpoint)
+        for part in parts:
+            part.start()
+
+    try:
+        cloud.start(prepare)
+        log.info("AWS answers at %s", cloud.endpoint)
+        ended.wait()
+    finally:
+        for part in reversed(parts):
+            part.stop()
+        cloud.stop()
+    return 0
+
+
+def assemble(place: WorldPlace) -> tuple[Cloud, Sequence[Part]]:
+    """The whole AWS of this world, extensions installed, nothing started."""
+    delays = Delays.named(json.loads(place.settings.read_text())["delays"])
+    functions = Functions(
+        place.directory, f"http://{AWS_ENDPOINT}", emulator.ensure(), retry_after_s=delays.async_retry_s
+    )
+    bus = EventBus(functions, delay_s=delays.eventbridge_s, log=place.log / "events.log")
+    balancer = Balancer(claim=claim)
+    cloud = Cloud(
+        Machines.of_world(place.name),
+        delays,
+        bus.publish,
+        host=str(AWS_ENDPOINT),
+        port=HTTP_PORT,
+        metadata_host=str(METADATA),
+        metadata_port=HTTP_PORT,
+    )
+    cloud.install()
+    fifo.install()
+    lambda_api.install(functions)
+    topic_api.install(functions)
+    rule_api.install(bus)
+    balancer_api.install(balancer.health_of, balancer.second_s)
+    balancer_formation.install()
+    return cloud, (functions, bus, Schedules(bus), Pollers(functions, pickup_s=delays.poller_s), balancer)
+
+
+def claim(address: str) -> None:
+    """Put a load balancer's address on the bridge, if it is not there."""
+    with IPRoute() as ip:
+        if not ip.get_addr(address=address):
+            ip.addr("add", index=ip.link_lookup(ifname=BRIDGE)[0], address=address, prefixlen=VPC.prefixlen)
+
+
+def make_network(endpoint: str) -> None:
+    """The VPC that the world's bridge is, with a subnet in each zone; all are tagged Name=regrow."""
+    # moto checks no signature, so that any key does.
+    anybody = {"aws_access_key_id": "world", "aws_secret_access_key": "world"}
+    ec2 = boto3.client("ec2", region_name=REGION, endpoint_url=endpoint, **anybody)
+
+    def tagged(kind: str) -> list[dict[str, object]]:
+        return [{"ResourceType": kind, "Tags": [{"Key": "Name", "Value": "regrow"}]}]
+
+    vpc = ec2.create_vpc(CidrBlock=str(VPC), TagSpecifications=tagged("vpc"))["Vpc"]["VpcId"]
+    for zone, subnet in SUBNETS.items():
+        ec2.create_subnet(
+            VpcId=vpc, CidrBlock=subnet, AvailabilityZone=f"{REGION}{zone}", TagSpecifications=tagged("subnet")
+        )
+
+
+def _log_to(file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(filename=file, level=logging.INFO, format=form)
+    logging.getLogger("botocore").setLevel(logging.WARNING)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

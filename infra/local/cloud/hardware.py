@@ -1,0 +1,40 @@
+"""What EC2 asks of the machines below it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class MachineSpec:
+    """One machine as EC2 orders it. `role_hint` is the group's `regrow:role` tag, for logs only."""
+
+    instance_id: str
+    address: IPv4Address
+    hostname: str
+    subnet: IPv4Network
+    role_hint: str = ""
+
+
+class Hardware(Protocol):
+    """Switches machines on and off. Calls for one machine come one by one; only `kill` may cut a `shutdown` short."""
+
+    def start(self, spec: MachineSpec) -> None:
+        """Return once the machine's first process runs. A machine that was stopped keeps its disk."""
+
+    def kill(self, instance_id: str) -> None:
+        """Pull the plug and wait until nothing of it runs. No error when nothing runs."""
+
+    def shutdown(self, instance_id: str, grace_s: float) -> None:
+        """Ask the operating system to end, pull the plug after `grace_s`; return when nothing runs."""
+
+    def reboot(self, instance_id: str) -> None:
+        """Shut down and start again, same disk, same address."""
+
+    def remove(self, instance_id: str) -> None:
+        """Kill if need be and delete the disk."""
+
+    def running(self) -> frozenset[str]:
+        """The machines whose first process lives."""

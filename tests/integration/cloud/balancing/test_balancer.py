@@ -1,0 +1,230 @@
+"""The balancer: who gets connections, what health says, what becomes of connections that are there."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.integration.cloud.balancing.conftest import Balancing
+from tests.integration.cloud.balancing.servers import NamingServer, StatusServer, connected, named, self_signed
+from tests.integration.cloud.functions.local_aws import eventually
+
+PORT = 7443
+
+
+def test_only_healthy_targets_get_new_connections(elb: Balancing) -> None:
+    group = elb.group("healthy-only")
+    balancer, good, bad = elb.balancer("healthy-only", group), elb.address(), elb.address()
+    server = NamingServer(good, PORT, "good")
+    elb.register(group, good, bad)
+    eventually(lambda: elb.health(group) == {good: ("healthy", None), bad: ("unhealthy", "Target.FailedHealthChecks")})
+    assert {named(balancer, PORT) for _ in range(20)} == {"good"}
+    late = NamingServer(bad, PORT, "late")
+    eventually(lambda: elb.states(group)[bad] == "healthy")
+    assert {named(balancer, PORT) for _ in range(40)} == {"good", "late"}
+    server.end()
+    eventually(lambda: elb.states(group)[good] == "unhealthy")
+    assert {named(balancer, PORT) for _ in range(20)} == {"late"}
+    late.end()
+
+
+def test_with_no_healthy_target_connections_go_to_all(elb: Balancing) -> None:
+    group = elb.group("open", HealthCheckPort="1")
+    balancer, target = elb.balancer("open", group), elb.address()
+    server = NamingServer(target, PORT, "tried")
+    elb.register(group, target)
+    eventually(lambda: elb.states(group)[target] == "unhealthy")
+    assert named(balancer, PORT) == "tried"
+    server.end()
+
+
+def test_without_targets_a_connection_is_reset(elb: Balancing) -> None:
+    balancer = elb.balancer("empty", elb.group("empty"))
+    eventually(lambda: named(balancer, PORT) == "ConnectionResetError")
+
+
+def test_bytes_and_half_closes_go_both_ways(elb: Balancing) -> None:
+    group = elb.group("bytes")
+    balancer, target = elb.balancer("bytes", group), elb.address()
+    server = NamingServer(target, PORT, "name")
+    elb.register(group, target)
+    eventually(lambda: elb.states(group)[target] == "healthy")
+    with connected(balancer, PORT) as connection:
+        assert connection.recv(4) == b"name"
+        connection.sendall(b"x" * 1_000_000)
+        connection.shutdown(socket.SHUT_WR)
+        received = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert received == b"x" * 1_000_000 + b"bye"
+    server.end()
+
+
+def test_a_draining_target_keeps_its_connections_and_gets_no_new_ones(elb: Balancing) -> None:
+    group = elb.group("draining")
+    elb.client("elbv2").modify_target_group_attributes(
+        TargetGroupArn=group,
+        Attributes=[
+            {"Key": "deregistration_delay.timeout_seconds", "Value": "100"},
+            {"Key": "deregistration_delay.connection_termination.enabled", "Value": "true"},
+        ],
+    )
+    balancer, old, new = elb.balancer("draining", group), elb.address(), elb.address()
+    servers = [NamingServer(old, PORT, "old"), NamingServer(new, PORT, "new")]
+    elb.register(group, old)
+    eventually(lambda: elb.states(group).get(old) == "healthy")
+    with connected(balancer, PORT) as connection:
+        assert connection.recv(3) == b"old"
+        elb.register(group, new)
+        eventually(lambda: elb.states(group).get(new) == "healthy")
+        elb.deregister(group, old)
+        assert elb.health(group)[old] == ("draining", "Target.DeregistrationInProgress")
+        time.sleep(0.2)
+        assert {named(balancer, PORT) for _ in range(10)} == {"new"}
+        connection.sendall(b"still here")
+        assert connection.recv(100) == b"still here"
+        eventually(lambda: old not in elb.states(group))
+        with pytest.raises(ConnectionResetError):
+            eventually(lambda: connection.recv(100))
+    for server in servers:
+        server.end()
+
+
+@pytest.mark.parametrize(("terminate", "survives"), [("true", False), ("false", True)])
+def test_connections_of_a_target_that_becomes_unhealthy_end_if_the_group_says_so(
+    elb: Balancing, terminate: str, survives: bool
+) -> None:
+    target = elb.address()
+    check = StatusServer(target, 8080)
+    group = elb.group(f"unwell-{terminate}", HealthCheckProtocol="HTTP", HealthCheckPort="8080", HealthCheckPath="/ok")
+    elb.client("elbv2").modify_target_group_attributes(
+        TargetGroupArn=group,
+        Attributes=[{"Key": "target_health_state.unhealthy.connection_termination.enabled", "Value": terminate}],
+    )
+    balancer, server = elb.balancer(f"unwell-{terminate}", group), NamingServer(target, PORT, "name")
+    elb.register(group, target)
+    eventually(lambda: elb.states(group)[target] == "healthy")
+    with connected(balancer, PORT) as connection:
+        assert connection.recv(4) == b"name"
+        check.status = 503
+        eventually(lambda: elb.health(group)[target] == ("unhealthy", "Target.ResponseCodeMismatch"))
+        time.sleep(0.3)
+        try:
+            connection.sendall(b"echo")
+            answer = connection.recv(4)
+        except OSError:
+            answer = b""
+        assert (answer == b"echo") is survives
+    assert set(check.paths) == {"/ok"}
+    check.end()
+    server.end()
+
+
+def test_https_checks_take_any_certificate_and_look_at_the_status(elb: Balancing, tmp_path: Path) -> None:
+    target = elb.address()
+    server = StatusServer(target, PORT, tls=self_signed(tmp_path))
+    group = elb.group("https", HealthCheckProtocol="HTTPS", HealthCheckPath="/readyz", Matcher={"HttpCode": "200"})
+    elb.balancer("https", group)
+    elb.register(group, target)
+    eventually(lambda: elb.states(group)[target] == "healthy")
+    server.status = 500
+    eventually(lambda: elb.health(group)[target] == ("unhealthy", "Target.ResponseCodeMismatch"))
+    assert set(server.paths) == {"/readyz"}
+    server.end()
+
+
+def test_a_target_of_an_unused_group_is_not_checked_and_says_so(elb: Balancing) -> None:
+    group = elb.group("unused")
+    elb.register(group, elb.address())
+    assert list(elb.health(group).values()) == [("unused", "Target.NotInUse")]
+
+
+def test_an_instance_is_reached_at_its_private_address_until_it_stops_or_ends(elb: Balancing) -> None:
+    group = elb.group("instances", TargetType="instance")
+    balancer, ec2 = elb.balancer("instances", group), elb.client("ec2")
+    ran = ec2.run_instances(ImageId="ami-0abcdef1234567890", MinCount=1, MaxCount=1, SubnetId=elb.subnets[0])
+    instance, address = ran["Instances"][0]["InstanceId"], ran["Instances"][0]["PrivateIpAddress"]
+    server = NamingServer(address, PORT, "machine")
+    ec2.get_waiter("instance_running").wait(InstanceIds=[instance], WaiterConfig={"Delay": 1})
+    elb.register(group, instance)
+    eventually(lambda: elb.states(group)[instance] == "healthy")
+    assert named(balancer, PORT) == "machine"
+    ec2.stop_instances(InstanceIds=[instance])
+    eventually(lambda: elb.health(group)[instance] == ("unused", "Target.InvalidState"))
+    eventually(lambda: named(balancer, PORT) == "ConnectionResetError")
+    ec2.start_instances(InstanceIds=[instance])
+    eventually(lambda: elb.states(group)[instance] == "healthy")
+    ec2.terminate_instances(InstanceIds=[instance])
+    eventually(lambda: elb.states(group).get(instance) == "draining")
+    eventually(lambda: named(balancer, PORT) == "ConnectionResetError")
+    server.end()
+
+
+def test_deregistering_what_is_not_registered_is_no_error(elb: Balancing) -> None:
+    elb.deregister(elb.group("nobody"), elb.address())
+
+
+def test_a_stack_keeps_addresses_attributes_and_targets_and_takes_all_away(elb: Balancing) -> None:
+    address, target = elb.address(), elb.address()
+    template = {
+        "Resources": {
+            "Balancer": {
+                "Type": "AWS::ElasticLoadBalancingV2::LoadBalancer",
+                "Properties": {
+                    "Type": "network",
+                    "Scheme": "internal",
+                    "SubnetMappings": [
+                        {"SubnetId": elb.subnets[0], "PrivateIPv4Address": address},
+                        {"SubnetId": elb.subnets[1]},
+                    ],
+                    "LoadBalancerAttributes": [{"Key": "load_balancing.cross_zone.enabled", "Value": "true"}],
+                },
+            },
+            "Group": {
+                "Type": "AWS::ElasticLoadBalancingV2::TargetGroup",
+                "Properties": {
+                    "VpcId": elb.vpc,
+                    "Protocol": "TCP",
+                    "Port": "7443",
+                    "TargetType": "ip",
+                    "HealthCheckIntervalSeconds": "10",
+                    "HealthCheckTimeoutSeconds": 5,
+                    "HealthyThresholdCount": 2,
+                    "Targets": [{"Id": target}],
+                    "TargetGroupAttributes": [{"Key": "deregistration_delay.timeout_seconds", "Value": "7"}],
+                },
+            },
+            "Listener": {
+                "Type": "AWS::ElasticLoadBalancingV2::Listener",
+                "Properties": {
+                    "LoadBalancerArn": {"Ref": "Balancer"},
+                    "Protocol": "TCP",
+                    "Port": "7443",
+                    "DefaultActions": [{"Type": "forward", "TargetGroupArn": {"Ref": "Group"}}],
+                },
+            },
+        },
+        "Outputs": {"Name": {"Value": {"Fn::GetAtt": ["Balancer", "DNSName"]}}},
+    }
+    formation, elbv2 = elb.client("cloudformation"), elb.client("elbv2")
+    server = NamingServer(target, PORT, "stacked")
+    formation.create_stack(StackName="api", TemplateBody=json.dumps(template))
+    eventually(lambda: named(address, PORT) == "stacked")
+    (stack,) = formation.describe_stacks(StackName="api")["Stacks"]
+    dns_name = stack["Outputs"][0]["OutputValue"]
+    (balancer,) = (one for one in elbv2.describe_load_balancers()["LoadBalancers"] if one["DNSName"] == dns_name)
+    addresses = [zone["LoadBalancerAddresses"][0]["PrivateIPv4Address"] for zone in balancer["AvailabilityZones"]]
+    assert addresses[0] == address
+    assert balancer["Type"] == "network"
+    (group,) = elbv2.describe_target_groups(LoadBalancerArn=balancer["LoadBalancerArn"])["TargetGroups"]
+    assert group["HealthCheckIntervalSeconds"] == 10
+    attributes = elbv2.describe_target_group_attributes(TargetGroupArn=group["TargetGroupArn"])["Attributes"]
+    assert {"Key": "deregistration_delay.timeout_seconds", "Value": "7"} in attributes
+    formation.delete_stack(StackName="api")
+    eventually(lambda: named(address, PORT) == "ConnectionRefusedError")
+    assert group["TargetGroupArn"] not in [
+        one["TargetGroupArn"] for one in elbv2.describe_target_groups()["TargetGroups"]
+    ]
+    server.end()

@@ -1,0 +1,52 @@
+"""A small AWS in this process: moto's server with functions, queues and rules that really work, in seconds."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from infra.local.cloud import extension, fifo, lambda_api, rule_api, topic_api
+from infra.local.cloud.bus import EventBus
+from infra.local.cloud.environments import Functions
+from infra.local.cloud.pollers import Pollers
+from infra.local.cloud.schedules import Schedules
+from infra.local.cloud.server import Cloud
+from infra.local.emulator import Emulator, ensure
+from tests.integration.cloud.functions.local_aws import LocalAws
+from tests.integration.cloud.machines.rig import QUICK, ListedMachines
+
+
+@pytest.fixture(scope="session")
+def emulator() -> Emulator:
+    return ensure()
+
+
+@pytest.fixture(scope="module")
+def aws(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
+    state = tmp_path_factory.mktemp("world")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+    dedup_now = [1000.0]
+    functions = Functions(state, f"http://127.0.0.1:{port}", emulator, retry_after_s=(0.2, 0.4), idle_s=60.0)
+    bus = EventBus(functions, delay_s=0.0, log=state / "log" / "events.log")
+    cloud = Cloud(ListedMachines(), QUICK, bus.publish, port=port)
+    cloud.install()
+    fifo.install(clock=lambda: dedup_now[0])
+    lambda_api.install(functions)
+    topic_api.install(functions)
+    rule_api.install(bus)
+    cloud.start()
+    pollers = Pollers(functions)
+    parts = (functions, bus, Schedules(bus), pollers)
+    for part in parts:
+        part.start()
+    aws = LocalAws(cloud.endpoint, functions, bus, pollers, state, dedup_now)
+    aws.client("iam").create_role(RoleName="worker", AssumeRolePolicyDocument="{}")
+    yield aws
+    for part in reversed(parts):
+        part.stop()
+    cloud.stop()
+    extension.restore()

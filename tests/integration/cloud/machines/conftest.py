@@ -1,0 +1,3 @@
+from tests.integration.cloud.machines.rig import aws, delays
+
+__all__ = ["aws", "delays"]
