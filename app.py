@@ -15,9 +15,9 @@ from chalice.app import CloudWatchEvent, SQSEvent
 from functions import drill as manual
 from functions import events
 from functions import intake as ways_in
-from functions.edges import aws
 from functions.edges.alerts import AlertsEdge
 from functions.edges.autoscaling import AutoScalingEdge
+from functions.edges.aws import LateClient
 from functions.edges.ec2 import Ec2Edge
 from functions.edges.journal import JournalEdge
 from functions.edges.kubernetes import KubernetesEdge
@@ -92,26 +92,21 @@ def _settings() -> Settings:
 
 
 @cache
-def _client(service: str) -> Any:
-    import boto3
-
-    return boto3.client(service, config=aws.CONFIG)
-
-
-@cache
 def _queues() -> QueuesEdge:
     settings = _settings()
-    return QueuesEdge(_client("sqs"), pass_queue_url=settings.pass_queue_url, later_queue_url=settings.later_queue_url)
+    return QueuesEdge(
+        LateClient("sqs"), pass_queue_url=settings.pass_queue_url, later_queue_url=settings.later_queue_url
+    )
 
 
 @cache
 def _ec2() -> Ec2Edge:
-    return Ec2Edge(_client("ec2"))
+    return Ec2Edge(LateClient("ec2"))
 
 
 @cache
 def _table() -> TableEdge:
-    return TableEdge(_client("dynamodb"), table=_settings().table)
+    return TableEdge(LateClient("dynamodb"), table=_settings().table)
 
 
 @cache
@@ -119,11 +114,11 @@ def _outside(journal: JournalEdge) -> Outside:
     settings = _settings()
     return Outside(
         ec2=_ec2(),
-        autoscaling=AutoScalingEdge(_client("autoscaling")),
-        load_balancing=LoadBalancingEdge(_client("elbv2")),
-        kubernetes=KubernetesEdge(lambda: read_credentials(_client("ssm"), settings.kubeconfig_parameter)),
+        autoscaling=AutoScalingEdge(LateClient("autoscaling")),
+        load_balancing=LoadBalancingEdge(LateClient("elbv2")),
+        kubernetes=KubernetesEdge(lambda: read_credentials(LateClient("ssm"), settings.kubeconfig_parameter)),
         table=_table(),
         queues=_queues(),
-        alerts=AlertsEdge(_client("sns"), topic_arn=settings.topic_arn),
+        alerts=AlertsEdge(LateClient("sns"), topic_arn=settings.topic_arn),
         journal=journal,
     )

@@ -29,6 +29,13 @@ from functions.report import case_report, judgement_report
 from functions.settings import Settings
 
 LONGEST_PAUSE = timedelta(days=7)
+_FIELDS = {
+    "drill": {"dry_run", "machine"},
+    "report": {"machine"},
+    "explain": {"machine"},
+    "pause": {"of", "minutes", "reason"},
+    "resume": {"of"},
+}
 
 
 class Plug(Protocol):
@@ -59,9 +66,10 @@ def answer(request: object, desk: Desk, settings: Settings, *, now: datetime) ->
     """
     if not isinstance(request, Mapping):
         raise PermanentError(f"the request must be an object such as {{'do': 'report'}}, not {request!r}")
-    match request.get("do"):
+    verb = _verb(request)
+    match verb:
         case "drill":
-            return _drill(request, desk, settings)
+            return _drill(request, desk, settings, now)
         case "report":
             machine = _machine(request) if "machine" in request else None
             history = desk.table.history(machine) if machine else ()
@@ -71,16 +79,27 @@ def answer(request: object, desk: Desk, settings: Settings, *, now: datetime) ->
             return judgement_report(judge(look, desk.outside, settings, now=now))
         case "pause":
             return _pause(request, desk, settings, now)
-        case "resume":
-            subject = str(request.get("of", settings.cluster))
+        case _:
+            subject = _subject(request, desk, settings)
             desk.table.resume(subject)
             return {"did": "resume", "of": subject}
-        case other:
-            raise PermanentError(f"'do' is {other!r}; it must be drill, report, explain, pause or resume")
 
 
-def _drill(request: Mapping[str, Any], desk: Desk, settings: Settings) -> dict[str, Any]:
-    """Refuse on a cluster that is not whole: a drill must not turn one trouble into two."""
+def _verb(request: Mapping[str, Any]) -> str:
+    """Return what is asked for. A field that we do not know is an error: a misspelt dry_run must not become a drill."""
+    verb = request.get("do")
+    if not isinstance(verb, str) or verb not in _FIELDS:
+        raise PermanentError(f"'do' is {verb!r}; it must be one of {', '.join(_FIELDS)}")
+    if strange := set(request) - _FIELDS[verb] - {"do"}:
+        raise PermanentError(f"{verb} knows {', '.join(sorted(_FIELDS[verb]))}, not {', '.join(map(repr, strange))}")
+    return verb
+
+
+def _drill(request: Mapping[str, Any], desk: Desk, settings: Settings, now: datetime) -> dict[str, Any]:
+    """Refuse on a cluster that is not whole, or is not healed now: a drill must not turn one trouble into two."""
+    dry_run = request.get("dry_run", False)
+    if not isinstance(dry_run, bool):
+        raise PermanentError(f"'dry_run' is {dry_run!r}; it must be true or false")
     groups = desk.outside.autoscaling.groups(settings.cluster)
     workers = [group for group in groups if group.role is Role.WORKER]
     if cases := desk.table.cases():
@@ -93,8 +112,11 @@ def _drill(request: Mapping[str, Any], desk: Desk, settings: Settings) -> dict[s
         raise RefusedError(f"cluster {settings.cluster} has no group that is tagged as its workers")
 
     victim, group = _victim(request, workers)
+    for pause in desk.table.pauses():
+        if pause.of in (settings.cluster, group.name, victim) and now < pause.until:
+            raise RefusedError(f"{pause.of} is paused until {pause.until:%Y-%m-%d %H:%M:%SZ}: {pause.reason}")
     said = {"group": group.name, "machine": victim, "how": "terminated with no shutdown of its operating system"}
-    if request.get("dry_run", False):
+    if dry_run:
         return {"would": "drill", **said}
     desk.plug.terminate_without_shutdown(victim)
     return {"did": "drill", **said}
@@ -102,9 +124,9 @@ def _drill(request: Mapping[str, Any], desk: Desk, settings: Settings) -> dict[s
 
 def _victim(request: Mapping[str, Any], workers: list[Group]) -> tuple[InstanceId, Group]:
     in_service = [(member.id, group) for group in workers for member in group.members if member.in_service]
+    if len(in_service) < 2:
+        raise RefusedError("there is no second worker to take over the pods")
     if "machine" not in request:
-        if len(in_service) < 2:
-            raise RefusedError("there is no second worker to take over the pods")
         return min(in_service, key=lambda one: one[0])
     machine = _machine(request)
     for candidate, group in in_service:
@@ -116,13 +138,28 @@ def _victim(request: Mapping[str, Any], workers: list[Group]) -> tuple[InstanceI
 def _pause(request: Mapping[str, Any], desk: Desk, settings: Settings, now: datetime) -> dict[str, Any]:
     minutes, reason = request.get("minutes"), request.get("reason")
     longest = LONGEST_PAUSE // timedelta(minutes=1)
-    if not isinstance(minutes, int) or not 1 <= minutes <= longest:
+    if not isinstance(minutes, int) or isinstance(minutes, bool) or not 1 <= minutes <= longest:
         raise PermanentError(f"'minutes' is {minutes!r}; it must be a whole number from 1 to {longest}")
     if not isinstance(reason, str) or not reason:
         raise PermanentError("'reason' is missing; say why, for whoever is paged meanwhile")
-    pause = Pause(str(request.get("of", settings.cluster)), now + timedelta(minutes=minutes), reason)
+    pause = Pause(_subject(request, desk, settings), now + timedelta(minutes=minutes), reason)
     desk.table.pause(pause)
     return {"did": "pause", "of": pause.of, "until": pause.until.isoformat(), "reason": reason}
+
+
+def _subject(request: Mapping[str, Any], desk: Desk, settings: Settings) -> str:
+    """Return what a pause is of; one of something that is not there would only seem to protect it."""
+    subject = request.get("of", settings.cluster)
+    if subject == settings.cluster:
+        return settings.cluster
+    if machine := instance_id(subject):
+        return machine
+    for group in desk.outside.autoscaling.groups(settings.cluster):
+        if group.name == subject:
+            return group.name
+    raise PermanentError(
+        f"'of' is {subject!r}; it must be the cluster {settings.cluster}, one of its groups, or an instance id"
+    )
 
 
 def _machine(request: Mapping[str, Any]) -> InstanceId:

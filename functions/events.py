@@ -15,10 +15,15 @@ from functions.messages import Look
 
 TERMINATE_ACTION = "EC2 Instance-terminate Lifecycle Action"
 STATE_CHANGE = "EC2 Instance State-change Notification"
-SOURCES = ("aws.autoscaling", "aws.ec2")
-PATTERN = {"source": list(SOURCES), "detail-type": [TERMINATE_ACTION, STATE_CHANGE]}
+TERMINATING = "autoscaling:EC2_INSTANCE_TERMINATING"
+TELLING_STATES = ("shutting-down", "terminated", "stopping", "stopped")
 
-_TELLING_STATES = frozenset({"shutting-down", "terminated", "stopping", "stopped"})
+# What EventBridge hands to intake. An account's machines start and stop all day: what calls for nothing wakes nobody.
+PATTERN: dict[str, Any] = {
+    "source": ["aws.autoscaling", "aws.ec2"],
+    "detail-type": [TERMINATE_ACTION, STATE_CHANGE],
+    "$or": [{"detail": {"state": list(TELLING_STATES)}}, {"detail": {"LifecycleTransition": [TERMINATING]}}],
+}
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ def _terminate_action(event_id: str, detail: Mapping[str, Any]) -> Hint | Droppe
     machine = instance_id(detail.get("EC2InstanceId"))
     if machine is None:
         return Dropped(f"a lifecycle action with no instance id: {detail.get('EC2InstanceId')!r}")
-    if detail.get("LifecycleTransition") != "autoscaling:EC2_INSTANCE_TERMINATING":
+    if detail.get("LifecycleTransition") != TERMINATING:
         return Dropped(f"a terminate action of transition {detail.get('LifecycleTransition')!r}")
     return Hint(Look(machine, f"{detail.get('AutoScalingGroupName')} terminates it"), event_id)
 
@@ -66,6 +71,6 @@ def _state_change(event_id: str, detail: Mapping[str, Any]) -> Hint | Dropped:
     machine, state = instance_id(detail.get("instance-id")), detail.get("state")
     if machine is None:
         return Dropped(f"a state change with no instance id: {detail.get('instance-id')!r}")
-    if state not in _TELLING_STATES:
+    if not isinstance(state, str) or state not in TELLING_STATES:
         return Dropped(f"state {state!r} of {machine} calls for nothing")
     return Hint(Look(machine, f"EC2 says {state}"), event_id)

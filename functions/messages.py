@@ -35,7 +35,7 @@ class Look:
         """Raise PermanentError when the body is not a look, saying what is wrong with it."""
         try:
             content = json.loads(body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise PermanentError(f"the message is not JSON ({error}): {body[:200]!r}") from error
         if not isinstance(content, dict):
             raise PermanentError(f"the message is not an object: {body[:200]!r}")

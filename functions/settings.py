@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -39,7 +40,7 @@ class Settings:
 
         def number(name: str, default: int, lowest: int, highest: int) -> int:
             text = environment.get(name, "").strip() or str(default)
-            if not text.isdigit() or not lowest <= int(text) <= highest:
+            if not re.fullmatch("[0-9]{1,9}", text) or not lowest <= int(text) <= highest:
                 wrong.append(f"{name} is {text!r}; it must be a whole number from {lowest} to {highest}")
                 return default
             return int(text)

@@ -64,6 +64,8 @@ def assess(facts: Facts) -> Verdict:
         return _unknown(facts.instance)
     if isinstance(facts.fleet, Unknown):
         return _unknown(facts.fleet)
+    if isinstance(facts.instance, Absent) and isinstance(facts.memory, Unknown):
+        return _unknown(facts.memory)  # only the table could still know it
 
     memory = facts.memory if isinstance(facts.memory, Memory) else None
     place = facts.fleet.place_of(facts.id)

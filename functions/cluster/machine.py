@@ -116,6 +116,16 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Taint:
+    """A taint of a Node, whole: the API server knows no way to change one taint and leave the others."""
+
+    key: str
+    effect: str
+    value: str | None = None
+    time_added: str | None = None
+
+
+@dataclass(frozen=True)
 class Node:
     """A Node as the API server showed it."""
 
@@ -126,7 +136,7 @@ class Node:
     addresses: tuple[str, ...]
     ready: bool
     unschedulable: bool
-    taints: tuple[str, ...]  # keys alone
+    taints: tuple[Taint, ...]
     labels: dict[str, str]
     annotations: dict[str, str]
 
@@ -136,7 +146,7 @@ class Node:
 
     @property
     def out_of_service(self) -> bool:
-        return OUT_OF_SERVICE_TAINT in self.taints
+        return any(taint.key == OUT_OF_SERVICE_TAINT for taint in self.taints)
 
 
 @dataclass(frozen=True)

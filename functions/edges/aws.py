@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
+from typing import Any
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from functions.errors import ConfigurationError, RetryableError
 
@@ -15,10 +18,30 @@ CONFIG = Config(
     connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3}, max_pool_connections=16
 )
 
+
+class LateClient:
+    """A boto3 client that is made when it is first used: making one costs more than a call, and few passes use all."""
+
+    _making = Lock()  # of all: boto3's session may not make two at once
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+        self._client: Any = None
+
+    def __getattr__(self, operation: str) -> Any:
+        with self._making:
+            if self._client is None:
+                import boto3
+
+                self._client = boto3.client(self._service, config=CONFIG)
+        return getattr(self._client, operation)
+
+
 _PERSON_MUST_MEND = frozenset(
     {
         "AccessDenied",
         "AccessDeniedException",
+        "AuthorizationError",
         "UnauthorizedOperation",
         "ParameterNotFound",
         "ResourceNotFoundException",
@@ -43,5 +66,5 @@ def speaking_to(service: str, what: str) -> Iterator[None]:
         if code(error) in _PERSON_MUST_MEND:
             raise ConfigurationError(message) from error
         raise RetryableError(message) from error
-    except BotoCoreError as error:
+    except (BotoCoreError, ResponseParserError) as error:
         raise RetryableError(f"{service} {what}: {error}") from error

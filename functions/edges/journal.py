@@ -22,4 +22,5 @@ class JournalEdge:
         self._metrics.add_metric(name=what, unit=MetricUnit.Count, value=1)
 
     def flush(self) -> None:
-        self._metrics.flush_metrics()
+        if self._metrics.metric_set:  # an empty one would bring a warning into the log each time
+            self._metrics.flush_metrics()

@@ -19,14 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from functions.cluster.facts import Absent
-from functions.cluster.machine import CORDONED_ANNOTATION, OUT_OF_SERVICE_TAINT, Node, Pod
+from functions.cluster.machine import CORDONED_ANNOTATION, OUT_OF_SERVICE_TAINT, Node, Pod, Taint
 from functions.errors import ConfigurationError, ConflictError, RetryableError
 
-_TIMEOUT_S = (2.0, 8.0)  # connect, read; the client has none of its own
 _PAGE_SIZE = 500
 _PARALLEL = 16
 _FINISHED_PHASES = frozenset({"Succeeded", "Failed"})
-_OUT_OF_SERVICE = {"key": OUT_OF_SERVICE_TAINT, "value": "nodeshutdown", "effect": "NoExecute"}
+_OUT_OF_SERVICE = Taint(OUT_OF_SERVICE_TAINT, "NoExecute", "nodeshutdown")
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,10 @@ class Credentials:
 class KubernetesEdge:
     """One identity at one API server. `credentials` is asked again after the API server has refused us."""
 
-    def __init__(self, credentials: Callable[[], Credentials]) -> None:
+    def __init__(self, credentials: Callable[[], Credentials], *, timeout_s: tuple[float, float] = (2.0, 8.0)) -> None:
+        """`timeout_s` is for the connection and for the answer; the client has none of its own."""
         self._credentials = credentials
+        self._timeout_s = timeout_s
         self._api: Any = None
 
     def node(self, name: str) -> Node | Absent:
@@ -85,13 +86,14 @@ class KubernetesEdge:
         self._patch(node, {"spec": {"unschedulable": True}, "metadata": _cordoned(node, at)})
 
     def fence(self, node: Node, *, at: datetime) -> None:
-        # Taints merge by key and effect, so what others have put there stays.
+        taints = node.taints if node.out_of_service else (*node.taints, _OUT_OF_SERVICE)
         self._patch(
-            node, {"spec": {"unschedulable": True, "taints": [_OUT_OF_SERVICE]}, "metadata": _cordoned(node, at)}
+            node, {"spec": {"unschedulable": True, "taints": _raw_taints(taints)}, "metadata": _cordoned(node, at)}
         )
 
     def restore(self, node: Node) -> None:
-        spec: dict[str, Any] = {"taints": [{"$patch": "delete", "key": OUT_OF_SERVICE_TAINT}]}
+        kept = [taint for taint in node.taints if taint.key != OUT_OF_SERVICE_TAINT]
+        spec: dict[str, Any] = {"taints": _raw_taints(kept)}
         if CORDONED_ANNOTATION in node.annotations:
             spec["unschedulable"] = None
         self._patch(node, {"spec": spec, "metadata": {"annotations": {CORDONED_ANNOTATION: None}}})
@@ -115,6 +117,7 @@ class KubernetesEdge:
             return  # gone, or another pod has its name: either way this one is no more
 
     def _patch(self, node: Node, body: dict[str, Any]) -> None:
+        """Change the Node only as it was seen: a list of taints replaces the whole list that is there."""
         body["metadata"] |= {"uid": node.uid, "resourceVersion": node.resource_version}
         try:
             self._read("patch Node", "CoreV1Api", "patch_node", node.name, body)
@@ -125,6 +128,8 @@ class KubernetesEdge:
         token = None
         while True:
             page = self._read(what, api, method, limit=_PAGE_SIZE, **({"_continue": token} if token else {}), **query)
+            if not isinstance(page.get("items"), list):
+                raise RetryableError(f"Kubernetes {what}: the answer is not a list of the API")
             yield from page["items"]
             token = page["metadata"].get("continue")
             if not token:
@@ -137,8 +142,10 @@ class KubernetesEdge:
             self._api = _connect(self._credentials())
         call = getattr(getattr(client, api)(self._api), method)
         with _speaking(what, self._forget_connection):
-            answer = call(*arguments, **options, _preload_content=False, _request_timeout=_TIMEOUT_S)
-            content: dict[str, Any] = json.loads(answer.data)
+            answer = call(*arguments, **options, _preload_content=False, _request_timeout=self._timeout_s)
+            content = json.loads(answer.data)
+            if not isinstance(content, dict) or not isinstance(content.get("metadata"), dict):
+                raise ValueError(f"no object of the API: {answer.data[:100]!r}")
             return content
 
     def _forget_connection(self) -> None:
@@ -168,16 +175,19 @@ def _speaking(what: str, refused: Callable[[], None]) -> Iterator[None]:
     except HTTPError as error:
         raise RetryableError(f"Kubernetes {what}: {type(error).__name__}: {error}") from error
     except ValueError as error:
-        raise RetryableError(f"Kubernetes {what}: the answer is not JSON: {error}") from error
+        raise RetryableError(f"Kubernetes {what}: the answer cannot be read: {error}") from error
 
 
 def _says_not_found(body: object) -> bool:
-    """Whether a 404 is the API server's own word about an object, and not some proxy's page."""
+    """Whether a 404 is the API server's own word about one object, not a proxy's page or a path nobody serves yet."""
     try:
         status = json.loads(body) if isinstance(body, (str, bytes)) else {}
     except ValueError:
         return False
-    return isinstance(status, Mapping) and status.get("kind") == "Status" and status.get("reason") == "NotFound"
+    if not isinstance(status, Mapping) or status.get("kind") != "Status" or status.get("reason") != "NotFound":
+        return False
+    details = status.get("details")
+    return isinstance(details, Mapping) and bool(details.get("name"))
 
 
 def _connect(credentials: Credentials) -> Any:
@@ -205,6 +215,14 @@ def _cordoned(node: Node, at: datetime) -> dict[str, Any]:
     return {} if node.unschedulable else {"annotations": {CORDONED_ANNOTATION: at.isoformat()}}
 
 
+def _raw_taints(taints: Iterable[Taint]) -> list[dict[str, str]]:
+    raw = (
+        {"key": taint.key, "effect": taint.effect, "value": taint.value, "timeAdded": taint.time_added}
+        for taint in taints
+    )
+    return [{name: text for name, text in one.items() if text is not None} for one in raw]
+
+
 def _node(raw: dict[str, Any]) -> Node:
     metadata, spec, status = raw["metadata"], raw.get("spec", {}), raw.get("status", {})
     return Node(
@@ -215,7 +233,10 @@ def _node(raw: dict[str, Any]) -> Node:
         addresses=tuple(address["address"] for address in status.get("addresses", [])),
         ready=any(one["type"] == "Ready" and one["status"] == "True" for one in status.get("conditions", [])),
         unschedulable=spec.get("unschedulable", False),
-        taints=tuple(taint["key"] for taint in spec.get("taints", [])),
+        taints=tuple(
+            Taint(taint["key"], taint["effect"], taint.get("value"), taint.get("timeAdded"))
+            for taint in spec.get("taints", [])
+        ),
         labels=metadata.get("labels", {}),
         annotations=metadata.get("annotations", {}),
     )

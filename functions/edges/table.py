@@ -22,7 +22,7 @@ from botocore.exceptions import ClientError
 from functions.cluster.facts import Case, Memory, Pause, Phase, Record
 from functions.cluster.machine import InstanceId, Role
 from functions.edges.aws import code, speaking_to
-from functions.errors import RefusedError
+from functions.errors import ConflictError, RefusedError
 
 HISTORY_KEPT = timedelta(days=30)
 _HOUR = timedelta(hours=1)
@@ -66,8 +66,10 @@ class TableEdge:
             return
         taken = {item["sk"]: item["machine"] for item in self._query("flight")}
         for place in map(str, range(max_in_flight)):
-            if place not in taken and self._write_with_place(case, place):
-                return
+            if place in taken:
+                continue
+            if self._write_with_place(case, place) or self._get("case", case.instance):
+                return  # written by us, or by another pass in this very moment
         raise RefusedError(f"all {max_in_flight} places for machines in flight are taken: {sorted(taken.values())}")
 
     def _write_with_place(self, case: Case, place: str) -> bool:
@@ -94,19 +96,35 @@ class TableEdge:
             update = {
                 "Key": _plain_to_item({"pk": "case", "sk": instance}),
                 "UpdateExpression": "SET phase = :phase REMOVE place",
-                "ConditionExpression": "attribute_exists(pk)",
-                "ExpressionAttributeValues": _plain_to_item({":phase": Phase.REPLACING.value}),
+                "ConditionExpression": "place = :place",
+                "ExpressionAttributeValues": _plain_to_item({":phase": Phase.REPLACING.value, ":place": case["place"]}),
             }
-            self._transact({"Update": update}, self._free(case))
+            self._change(instance, {"Update": update}, self._free(case))
 
     def close_case(self, instance: InstanceId) -> None:
         case = self._get("case", instance)
         if case:
-            gone = {"Delete": {"Key": _plain_to_item({"pk": "case", "sk": instance})}}
-            self._transact(gone, *([self._free(case)] if "place" in case else []))
+            gone = {"Key": _plain_to_item({"pk": "case", "sk": instance})}
+            if "place" in case:
+                same = {"ConditionExpression": "place = :place"}
+                values = {"ExpressionAttributeValues": _plain_to_item({":place": case["place"]})}
+                self._change(instance, {"Delete": gone | same | values}, self._free(case))
+            else:
+                self._change(instance, {"Delete": gone | {"ConditionExpression": "attribute_not_exists(place)"}})
 
     def _free(self, case: dict[str, Any]) -> dict[str, Any]:
-        return {"Delete": {"Key": _plain_to_item({"pk": "flight", "sk": case["place"]})}}
+        """The place may be another machine's by now, when another pass has given it free since we read the case."""
+        return {
+            "Delete": {
+                "Key": _plain_to_item({"pk": "flight", "sk": case["place"]}),
+                "ConditionExpression": "machine = :machine",
+                "ExpressionAttributeValues": _plain_to_item({":machine": case["sk"]}),
+            }
+        }
+
+    def _change(self, instance: InstanceId, *writes: dict[str, Any]) -> None:
+        if not self._transact(*writes):
+            raise ConflictError(f"another pass has changed the case of {instance} since it was read")
 
     def _transact(self, *writes: dict[str, Any]) -> bool:
         """Write all or nothing; return False when a condition kept it from being written."""

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from functions.cluster.facts import Case, Facts, Memory, Phase
-from functions.errors import RefusedError, RetryableError
+from functions.errors import ConfigurationError, RefusedError, RetryableError
 from functions.remediate.outside import Outside
 from functions.remediate.plan import (
     LATER,
@@ -63,7 +63,7 @@ def act(plan: Plan, facts: Facts, outside: Outside, settings: Settings, clock: C
             waiting = _take(step, facts, outside, settings, clock())
         except RefusedError as error:
             return Outcome(tuple(done), LATER, f"{type(step).__name__} is refused: {error}")
-        except RetryableError as error:
+        except (RetryableError, ConfigurationError) as error:
             return Outcome(tuple(done), LATER, f"{type(step).__name__} failed: {error}", failed=True)
         if waiting:
             return Outcome(tuple(done), waiting.after, waiting.reason)

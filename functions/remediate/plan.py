@@ -185,6 +185,7 @@ def _dead(verdict: Verdict, facts: Facts) -> Plan:
 def _remains(verdict: Verdict, facts: Facts) -> list[Step]:
     """Return the steps that take out what is left of a dead machine."""
     steps: list[Step] = []
+    case = _case(facts)
     if isinstance(facts.node, Node):
         name, uid = facts.node.name, facts.node.uid
         if not (facts.node.out_of_service and facts.node.unschedulable):
@@ -192,7 +193,8 @@ def _remains(verdict: Verdict, facts: Facts) -> list[Step]:
         pods = tuple(pod for pod in _pods(facts) if not pod.finished)
         if pods:
             steps.append(DeletePods(name, pods, "their machine is dead"))
-    if verdict.group and verdict.group.target_groups and (verdict.member or steps):
+    cleaned = case is not None and case.phase is Phase.REPLACING
+    if verdict.group and verdict.group.target_groups and (steps or (verdict.member and not cleaned)):
         steps.append(LeaveTargetGroups(facts.id, verdict.group.target_groups, "it cannot serve"))
     if verdict.gone_for_good and isinstance(facts.node, Node):
         steps.append(AwaitDetach(facts.node.name, "its volumes are released first"))

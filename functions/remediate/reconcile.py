@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from functions.cluster.assess import Kind, Verdict, assess
 from functions.cluster.facts import Facts
-from functions.errors import RetryableError
+from functions.errors import ConfigurationError, RetryableError
 from functions.messages import Look
 from functions.remediate.act import Outcome, act
 from functions.remediate.guards import Refusal, guard
@@ -54,7 +54,7 @@ def run_pass(look: Look, outside: Outside, settings: Settings, clock: Callable[[
     _tell(look, judgement, outcome, outside)
     try:
         _record(look, judgement, outcome, outside, now=clock())
-    except RetryableError as error:
+    except (RetryableError, ConfigurationError) as error:
         outside.journal.tell("record_failed", machine=look.machine, reason=str(error))
     return judgement
 

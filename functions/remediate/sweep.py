@@ -56,10 +56,10 @@ def run_sweep(outside: Outside, settings: Settings, *, now: datetime) -> Sweep:
     """
     cluster = read_cluster(outside, settings.cluster)
     found = find_work(cluster, settings.cluster, now=now)
-    for record in found.records:
-        outside.table.remember(record)
     for look in found.looks:
         outside.queues.look_now(look, f"sweep-{look.machine}-{now:%Y%m%dT%H%M}")
+    for record in found.records:
+        outside.table.remember(record)
     if found.held and outside.table.first_time("sweep-held", now=now, within=ALERT_EVERY):
         outside.alerts.alert(f"The sweep of {settings.cluster} holds", found.held)
     outside.journal.tell(
@@ -106,7 +106,7 @@ def find_work(cluster: Cluster, name: str, *, now: datetime) -> Sweep:
     for machine in machines:
         facts = _facts(machine, cluster, cluster.nodes, name, now)
         verdict = assess(facts)
-        if reason := _needs_pass(verdict, facts, cluster.cases.get(machine)):
+        if reason := _needs_pass(verdict, facts, cluster):
             looks.append(Look(machine, f"the sweep: {reason}"))
         if record := _new_record(verdict, facts, cluster.recorded):
             records.append(record)
@@ -127,9 +127,11 @@ def _facts(machine: InstanceId, cluster: Cluster, nodes: Mapping[InstanceId, Nod
     )
 
 
-def _needs_pass(verdict: Verdict, facts: Facts, case: Case | None) -> str | None:
-    if case:
+def _needs_pass(verdict: Verdict, facts: Facts, cluster: Cluster) -> str | None:
+    if case := cluster.cases.get(facts.id):
         return f"its case is open since {case.opened_at:%FT%TZ}"
+    if isinstance(facts.instance, Absent) and facts.id in cluster.recorded:
+        return "EC2 no longer knows it"  # the pass reads our record of it, and so can tell what it was
     if verdict.kind is Kind.HELD and not verdict.may_change:
         return None
     if make_plan(verdict, facts).steps:

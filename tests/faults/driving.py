@@ -1,0 +1,111 @@
+"""Drive the functions through a fake world as queues, schedule and time would, until nothing is left to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from functions.errors import RegrowError
+from functions.intake import take_due
+from functions.messages import Look
+from functions.remediate.reconcile import run_pass
+from functions.remediate.sweep import run_sweep
+from functions.settings import Settings
+from tests.unit.functions.builders import SETTINGS
+from tests.unit.functions.fake_world import Call, Crash, World
+from tests.unit.functions.fakes import outside_of
+from tests.unit.functions.worlds import settle
+
+VISIBILITY = timedelta(seconds=40)  # how soon the queue hands out again what a killed function had
+MAX_RECEIVE_COUNT = 5
+_SWEEP_EVERY = timedelta(minutes=1)
+_GIVE_UP_AFTER = timedelta(hours=2)
+
+
+def one_pass(world: World, look: Look, settings: Settings = SETTINGS) -> None:
+    run_pass(look, outside_of(world), settings, lambda: world.now)
+
+
+def run_to_end(
+    world: World,
+    *,
+    settings: Settings = SETTINGS,
+    sweeps: bool = True,
+    choose: Callable[[list[Look]], int] = lambda _: 0,
+) -> None:
+    """Deliver looks until no case is open and none is waiting. `choose` picks which waiting look comes next."""
+    drive = _Drive(world, settings, sweeps, choose, next_sweep=world.now + _SWEEP_EVERY)
+    end = world.now + _GIVE_UP_AFTER
+    while world.passes or world.later or world.cases:
+        assert world.now < end, f"not at rest: {world.cases}, {world.passes}, {world.later}"
+        drive.step()
+
+
+def run_for(world: World, duration: timedelta, *, settings: Settings = SETTINGS) -> None:
+    """Let that much time pass, with a sweep in each minute."""
+    drive = _Drive(world, settings, sweeps=True, choose=lambda _: 0, next_sweep=world.now)
+    end = world.now + duration
+    while world.now < end:
+        drive.step()
+
+
+@dataclass
+class _Drive:
+    world: World
+    settings: Settings
+    sweeps: bool
+    choose: Callable[[list[Look]], int]
+    next_sweep: datetime
+    receives: dict[Look, int] = field(default_factory=dict)
+
+    def step(self) -> None:
+        """Deliver one look, or let time pass until something is due."""
+        if self.world.passes:
+            self._pass(self.world.passes.pop(self.choose(self.world.passes)))
+            settle(self.world)
+        else:
+            ticks = (datetime.fromtimestamp(look.due_s or 0, UTC) for look in self.world.later)
+            self.world.now = max(self.world.now, min([self.next_sweep, *ticks]))
+            self._deliver_due()
+        if self.sweeps and self.world.now >= self.next_sweep:
+            self._sweep()
+        elif self.world.now >= self.next_sweep:
+            self.next_sweep = self.world.now + _SWEEP_EVERY
+
+    def _pass(self, look: Look) -> None:
+        """A pass that raises or is killed comes again after the visibility time-out, five times at most."""
+        try:
+            one_pass(self.world, look, self.settings)
+        except (RegrowError, Crash):
+            self.receives[look] = self.receives.get(look, 0) + 1
+            self.world.now += VISIBILITY
+            if self.receives[look] < MAX_RECEIVE_COUNT:
+                self.world.passes.append(look)
+
+    def _deliver_due(self) -> None:
+        due = [look for look in self.world.later if (look.due_s or 0) <= self.world.now.timestamp()]
+        self.world.later = [look for look in self.world.later if look not in due]
+        outside = outside_of(self.world)
+        try:
+            take_due([look.to_json() for look in due], outside.queues, outside.journal)
+        except (RegrowError, Crash):
+            self.world.later += due
+            self.world.now += VISIBILITY
+
+    def _sweep(self) -> None:
+        self.next_sweep = self.world.now + _SWEEP_EVERY
+        # A sweep that fails is not repeated: the schedule comes again in a minute.
+        with suppress(RegrowError, Crash):
+            run_sweep(outside_of(self.world), self.settings, now=self.world.now)
+
+
+def at(number: int, what: BaseException) -> Callable[[Call], None]:
+    """Raise `what` at the call of that number, once."""
+
+    def interfere(call: Call) -> None:
+        if call.number == number:
+            raise what
+
+    return interfere

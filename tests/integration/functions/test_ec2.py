@@ -1,0 +1,49 @@
+"""EC2 tells what state an instance is in, and only its own word means that there is no such instance."""
+
+from __future__ import annotations
+
+from functions.cluster.facts import Absent
+from functions.cluster.machine import Instance, InstanceId, InstanceState, Role
+from functions.edges.ec2 import Ec2Edge
+from tests.integration.functions.conftest import Clients
+from tests.integration.functions.surroundings import IMAGE, a_group, a_subnet
+from tests.unit.functions.builders import CLUSTER, WORKERS, machine
+
+
+def test_a_running_instance_is_shown_with_its_address_group_cluster_and_role(clients: Clients) -> None:
+    one = a_group(clients)[0]
+    seen = Ec2Edge(clients("ec2")).instance(InstanceId(one))
+    assert isinstance(seen, Instance)
+    assert (seen.id, seen.state) == (one, InstanceState.RUNNING)
+    assert (seen.cluster, seen.group, seen.role) == (CLUSTER, WORKERS, Role.WORKER)
+    assert seen.address
+    assert seen.launched_at.tzinfo
+
+
+def test_a_stopped_and_a_terminated_instance_are_told_apart(clients: Clients) -> None:
+    ec2 = clients("ec2")
+    made = ec2.run_instances(ImageId=IMAGE, MinCount=2, MaxCount=2, SubnetId=a_subnet(clients))["Instances"]
+    stopped, terminated = (InstanceId(one["InstanceId"]) for one in made)
+    ec2.stop_instances(InstanceIds=[stopped])
+    ec2.terminate_instances(InstanceIds=[terminated])
+    states = [getattr(Ec2Edge(ec2).instance(one), "state", None) for one in (stopped, terminated)]
+    assert states == [InstanceState.STOPPED, InstanceState.TERMINATED]
+
+
+def test_an_instance_that_ec2_does_not_know_is_absent(clients: Clients) -> None:
+    assert Ec2Edge(clients("ec2")).instance(machine(1)) == Absent()
+
+
+def test_the_fleet_is_every_instance_of_this_cluster_and_no_other(clients: Clients) -> None:
+    ours = a_group(clients)
+    a_group(clients, name="other-worker", cluster="other")
+    assert sorted(one.id for one in Ec2Edge(clients("ec2")).fleet(CLUSTER)) == sorted(ours)
+    assert Ec2Edge(clients("ec2")).fleet("nobody") == ()
+
+
+def test_a_drill_terminates_that_instance_alone(clients: Clients) -> None:
+    victim, survivor = map(InstanceId, a_group(clients))
+    edge = Ec2Edge(clients("ec2"))
+    edge.terminate_without_shutdown(victim)
+    states = [getattr(edge.instance(one), "state", None) for one in (victim, survivor)]
+    assert states == [InstanceState.TERMINATED, InstanceState.RUNNING]

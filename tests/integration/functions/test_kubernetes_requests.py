@@ -1,0 +1,164 @@
+"""What goes to the API server: writes with preconditions, lists page by page; and how its objects are read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from functions.cluster.machine import CORDONED_ANNOTATION, Node, Pod, Taint
+from functions.edges.kubernetes import Credentials, KubernetesEdge
+from tests.integration.functions.answering import Request, Server, answer_json, answering
+from tests.integration.functions.kubernetes_objects import node_json
+from tests.unit.functions.builders import NOW, ONE, OUT_OF_SERVICE, TWO, fenced, node, pod
+
+NODE_PATH = f"/api/v1/nodes/{ONE}"
+OURS = {"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute", "value": "nodeshutdown"}
+UNREACHABLE = Taint("node.kubernetes.io/unreachable", "NoExecute", None, "2026-11-21T11:59:00Z")
+DEDICATED = Taint("dedicated", "NoSchedule", "gpu")
+
+
+def edge(server: Server) -> KubernetesEdge:
+    return KubernetesEdge(lambda: Credentials(server.url, b"", b"", b""))
+
+
+def only_patch(server: Server) -> dict[str, Any]:
+    (request,) = server.requests
+    assert (request.method, request.path) == ("PATCH", NODE_PATH)
+    assert request.content_type == "application/strategic-merge-patch+json"
+    assert isinstance(request.body, dict)
+    return request.body
+
+
+def test_a_node_is_read_whole() -> None:
+    taints = [OURS, {"key": UNREACHABLE.key, "effect": "NoExecute", "timeAdded": UNREACHABLE.time_added}]
+    with answering(answer_json(node_json(unschedulable=True, taints=taints))) as server:
+        seen = edge(server).node(ONE)
+    assert seen == Node(
+        name=ONE,
+        uid=f"uid-of-{ONE}",
+        resource_version="42",
+        provider_id=f"aws:///us-east-1a/{ONE}",
+        addresses=("10.77.1.7", ONE),
+        ready=True,
+        unschedulable=True,
+        taints=(OUT_OF_SERVICE, UNREACHABLE),
+        labels={"kubernetes.io/os": "linux"},
+        annotations={},
+    )
+
+
+def test_a_node_that_has_just_come_is_read_with_what_it_has() -> None:
+    with answering(answer_json({"metadata": {"name": ONE, "uid": "u", "resourceVersion": "1"}})) as server:
+        seen = edge(server).node(ONE)
+    assert isinstance(seen, Node)
+    assert (seen.ready, seen.provider_id, seen.addresses, seen.taints) == (False, "", (), ())
+
+
+def test_a_fence_cordons_and_taints_that_node_as_it_was_seen_and_keeps_its_other_taints() -> None:
+    with answering(answer_json(node_json())) as server:
+        edge(server).fence(node(taints=(DEDICATED, UNREACHABLE)), at=NOW)
+        assert only_patch(server) == {
+            "metadata": {
+                "uid": f"uid-of-{ONE}",
+                "resourceVersion": "1",
+                "annotations": {CORDONED_ANNOTATION: "2026-11-21T12:00:00+00:00"},
+            },
+            "spec": {
+                "unschedulable": True,
+                "taints": [
+                    {"key": "dedicated", "effect": "NoSchedule", "value": "gpu"},
+                    {"key": UNREACHABLE.key, "effect": "NoExecute", "timeAdded": UNREACHABLE.time_added},
+                    OURS,
+                ],
+            },
+        }
+
+
+def test_a_fence_never_taints_twice() -> None:
+    with answering(answer_json(node_json())) as server:
+        edge(server).fence(fenced(unschedulable=False), at=NOW)
+        assert only_patch(server)["spec"]["taints"] == [OURS]
+
+
+def test_a_cordon_leaves_taints_alone() -> None:
+    with answering(answer_json(node_json())) as server:
+        edge(server).cordon(node(), at=NOW)
+        assert only_patch(server)["spec"] == {"unschedulable": True}
+
+
+def test_a_cordon_by_somebody_else_is_not_marked_as_ours() -> None:
+    with answering(answer_json(node_json())) as server:
+        edge(server).fence(node(unschedulable=True), at=NOW)
+        assert "annotations" not in only_patch(server)["metadata"]
+
+
+def test_a_restored_node_loses_our_taint_and_our_cordon_alone() -> None:
+    ours = fenced(taints=(DEDICATED, OUT_OF_SERVICE), annotations={CORDONED_ANNOTATION: "then"})
+    with answering(answer_json(node_json())) as server:
+        edge(server).restore(ours)
+        patch = only_patch(server)
+    assert patch["spec"] == {
+        "taints": [{"key": "dedicated", "effect": "NoSchedule", "value": "gpu"}],
+        "unschedulable": None,
+    }
+    assert patch["metadata"]["annotations"] == {CORDONED_ANNOTATION: None}
+
+
+def test_a_restored_node_that_a_person_had_cordoned_stays_cordoned() -> None:
+    with answering(answer_json(node_json())) as server:
+        edge(server).restore(fenced())
+        assert "unschedulable" not in only_patch(server)["spec"]
+
+
+def test_a_node_is_deleted_only_under_its_uid() -> None:
+    with answering(answer_json({"kind": "Status", "metadata": {}, "status": "Success"})) as server:
+        edge(server).delete_node(ONE, "the-uid")
+    assert server.requests == [Request("DELETE", NODE_PATH, "application/json", {"preconditions": {"uid": "the-uid"}})]
+
+
+def test_pods_are_deleted_with_no_grace_each_only_under_its_uid() -> None:
+    with answering(answer_json({"kind": "Pod", "metadata": {}})) as server:
+        edge(server).delete_pods([pod("web-0"), pod("web-1")])
+    assert sorted(server.requests, key=lambda request: request.path) == [
+        Request(
+            "DELETE",
+            f"/api/v1/namespaces/default/pods/{name}",
+            "application/json",
+            {"gracePeriodSeconds": 0, "preconditions": {"uid": f"uid-of-{name}"}},
+        )
+        for name in ("web-0", "web-1")
+    ]
+
+
+def test_lists_are_read_to_the_last_page() -> None:
+    first = answer_json({"metadata": {"continue": "token/1"}, "items": [node_json(ONE)]})
+    with answering(first, answer_json({"metadata": {}, "items": [node_json(TWO)]})) as server:
+        assert [one.name for one in edge(server).nodes()] == [ONE, TWO]
+    assert [request.path for request in server.requests] == [
+        "/api/v1/nodes?limit=500",
+        "/api/v1/nodes?continue=token%2F1&limit=500",
+    ]
+
+
+def test_the_api_server_is_asked_for_the_pods_of_one_node() -> None:
+    pods = [
+        {"metadata": {"namespace": "a", "name": "runs", "uid": "1"}, "status": {"phase": "Running"}},
+        {"metadata": {"namespace": "b", "name": "ended", "uid": "2"}, "status": {"phase": "Succeeded"}},
+        {"metadata": {"namespace": "c", "name": "new", "uid": "3"}},
+    ]
+    with answering(answer_json({"metadata": {}, "items": pods})) as server:
+        assert edge(server).pods_on(ONE) == (
+            Pod("a", "runs", "1", finished=False),
+            Pod("b", "ended", "2", finished=True),
+            Pod("c", "new", "3", finished=False),
+        )
+    assert server.requests[0].path == f"/api/v1/pods?fieldSelector=spec.nodeName%3D{ONE}&limit=500"
+
+
+def test_volume_attachments_of_other_nodes_do_not_count() -> None:
+    items = [
+        {"metadata": {"name": name}, "spec": {"nodeName": where, "attacher": "ebs.csi.aws.com", "source": {}}}
+        for name, where in (("csi-1", ONE), ("csi-2", TWO))
+    ]
+    with answering(answer_json({"metadata": {}, "items": items})) as server:
+        assert edge(server).attachments_of(ONE) == ("csi-1",)
+    assert server.requests[0].path == "/apis/storage.k8s.io/v1/volumeattachments?limit=500"

@@ -1,0 +1,78 @@
+"""The state of one small world in memory, and what must never happen in it.
+
+Every call to it is numbered and goes through `before` and `after`, by which a test lets calls fail, ends the function
+in the middle (`Crash`), or lets something else happen at that very point. What calls really changed is in `effects`;
+what must never happen is noticed the moment it does, in `violations`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from threading import RLock
+from typing import Any
+
+from functions.cluster.facts import Case, Pause, Record
+from functions.cluster.machine import Group, Instance, InstanceId, InstanceState, Node, Pod
+from functions.messages import Look
+from tests.unit.functions.builders import NOW
+
+_ENDED = frozenset({InstanceState.TERMINATED, InstanceState.STOPPED})
+
+
+class Crash(BaseException):
+    """The function is killed here; nothing after this point happens."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call to the outside; `number` counts from 1."""
+
+    number: int
+    service: str
+    method: str
+
+
+def _nothing(call: Call) -> None:
+    """Let the call be."""
+
+
+@dataclass
+class World:
+    """The state of every service. Tests set it up and read it directly; functions see `outside_of` it (fakes.py)."""
+
+    now: datetime = NOW
+    instances: dict[InstanceId, Instance] = field(default_factory=dict)
+    groups: dict[str, Group] = field(default_factory=dict)
+    targets: set[tuple[InstanceId, str]] = field(default_factory=set)
+    nodes: dict[str, Node] = field(default_factory=dict)
+    pods: dict[Pod, str] = field(default_factory=dict)
+    attachments: dict[str, str] = field(default_factory=dict)
+    cases: dict[InstanceId, Case] = field(default_factory=dict)
+    places: dict[int, InstanceId] = field(default_factory=dict)
+    records: dict[InstanceId, Record] = field(default_factory=dict)
+    pauses: dict[str, Pause] = field(default_factory=dict)
+    said: dict[str, datetime] = field(default_factory=dict)
+    history: list[tuple[InstanceId, dict[str, object]]] = field(default_factory=list)
+    passes: list[Look] = field(default_factory=list)
+    later: list[Look] = field(default_factory=list)
+    deduplication: dict[str, datetime] = field(default_factory=dict)
+    alerts: list[tuple[str, str]] = field(default_factory=list)
+    told: list[tuple[str, dict[str, object]]] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    effects: list[tuple[str, str]] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
+    most_in_flight: int = 0
+    before: Callable[[Call], None] = _nothing
+    after: Callable[[Call], None] = _nothing
+    lock: Any = field(default_factory=RLock)
+
+    def machine_of(self, node_name: str) -> Instance | None:
+        return self.instances.get(InstanceId(node_name))
+
+    def did(self, what: str, to: str, *, machine: Instance | None, only_if_ended: bool = True) -> None:
+        """Note an effect, and that it was wrong when it took something from a machine that still runs."""
+        self.effects.append((what, to))
+        if only_if_ended and machine and machine.state not in _ENDED:
+            self.violations.append(f"{what} {to} while its machine is {machine.state.value}")

@@ -1,0 +1,90 @@
+"""Any facts that one pass can come to hold, for properties that no table of cases can cover."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from hypothesis import strategies as st
+
+from functions.cluster.facts import Absent, Facts, Fleet, Memory, Phase, Unknown
+from functions.cluster.machine import CLUSTER_TAG, GROUP_TAG, ROLE_TAG, InstanceState, Role
+from tests.unit.functions.builders import (
+    CLUSTER,
+    NOW,
+    ONE,
+    OUT_OF_SERVICE,
+    TWO,
+    WORKERS,
+    case,
+    control_plane_node,
+    group,
+    instance,
+    member,
+    node,
+    pause,
+    pod,
+    record,
+)
+
+UNKNOWN = st.just(Unknown("the service did not answer"))
+ABSENT = st.just(Absent())
+TAGS = st.fixed_dictionaries(
+    {},
+    optional={
+        CLUSTER_TAG: st.sampled_from([CLUSTER, "other"]),
+        ROLE_TAG: st.sampled_from(["worker", "control-plane", "gardener"]),
+        GROUP_TAG: st.sampled_from([WORKERS, "gone"]),
+    },
+)
+INSTANCES = st.builds(
+    instance,
+    st.just(ONE),
+    st.sampled_from(InstanceState),
+    tags=TAGS | st.just(instance().tags),
+)
+MEMBERS = st.builds(
+    member, st.just(ONE), st.sampled_from(["InService", "Terminating", "Terminating:Wait", "Pending", "Standby"])
+)
+GROUPS = st.builds(
+    lambda ours, role, targets: group(*ours, member(TWO), role=role, target_groups=targets),
+    st.lists(MEMBERS, max_size=1),
+    st.sampled_from([Role.WORKER, Role.WORKER, Role.CONTROL_PLANE, None]),
+    st.sampled_from([(), ("arn:aws:elasticloadbalancing:web",)]),
+)
+FLEETS = st.builds(Fleet, st.lists(GROUPS, max_size=1).map(tuple), st.booleans())
+NODES = st.builds(
+    node,
+    st.just(ONE),
+    provider_id=st.sampled_from(["", f"aws:///us-east-1a/{ONE}", f"aws:///us-east-1a/{TWO}", "kind://x"]),
+    unschedulable=st.booleans(),
+    taints=st.sampled_from([(), (OUT_OF_SERVICE,)]),
+    addresses=st.sampled_from([(), ("10.77.1.1",), ("10.77.1.2",)]),
+) | st.just(control_plane_node())
+CASES = st.builds(case, st.just(ONE), st.sampled_from(Phase), group=st.sampled_from([WORKERS, None]))
+RECORDS = st.builds(
+    record,
+    st.just(ONE),
+    st.sampled_from([timedelta(minutes=1), timedelta(days=1)]),
+    role=st.sampled_from([Role.WORKER, Role.WORKER, Role.CONTROL_PLANE]),
+)
+MEMORIES = st.builds(
+    Memory,
+    st.none() | CASES,
+    st.none() | RECORDS,
+    st.sampled_from([(), (pause(),), (pause(TWO),)]),
+    st.frozensets(st.sampled_from([ONE, TWO])),
+)
+PODS = st.sampled_from([(), (pod(),), (pod(), pod("db-0"), pod("job", finished=True))])
+FACTS = st.builds(
+    Facts,
+    st.just(CLUSTER),
+    st.just(ONE),
+    st.just(NOW),
+    INSTANCES | ABSENT | UNKNOWN,
+    FLEETS | UNKNOWN,
+    MEMORIES | UNKNOWN,
+    NODES | ABSENT | UNKNOWN,
+    PODS | UNKNOWN,
+    st.sampled_from([(), ("csi-1",)]) | UNKNOWN,
+    st.sampled_from([{}, {TWO: True}, {TWO: False}, {ONE: True, TWO: True}]) | UNKNOWN,
+)

@@ -1,0 +1,235 @@
+"""What proves what: a table for every rule, and properties that hold for any facts."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from functions.cluster.assess import RECORD_MIN_AGE, Kind, assess, not_whole
+from functions.cluster.facts import Absent, Facts, Fleet, Memory, Unknown
+from functions.cluster.machine import CLUSTER_TAG, ROLE_TAG, Instance, InstanceState, Node, Role
+from tests.unit.functions.builders import (
+    NOW,
+    ONE,
+    THREE,
+    TWO,
+    case,
+    control_plane_node,
+    facts,
+    fleet,
+    group,
+    instance,
+    member,
+    memory,
+    node,
+    record,
+)
+from tests.unit.functions.strategies import FACTS
+
+TERMINATED = instance(ONE, InstanceState.TERMINATED)
+STOPPED = instance(ONE, InstanceState.STOPPED)
+WITHOUT_IT = fleet(group(member(TWO)))
+FORGOTTEN: dict[str, Any] = {"instance": Absent(), "fleet": WITHOUT_IT, "memory": memory(record=record())}
+SILENT = Unknown("no answer")
+
+VERDICTS: dict[str, tuple[Facts, Kind, str]] = {
+    # EC2: terminated or stopped
+    "terminated": (facts(instance=TERMINATED), Kind.DEAD, "EC2: terminated"),
+    "terminated, its Node gone": (facts(instance=TERMINATED, node=Absent()), Kind.DEAD, "EC2: terminated"),
+    "terminated, no longer listed": (facts(instance=TERMINATED, fleet=WITHOUT_IT), Kind.DEAD, "EC2: terminated"),
+    "terminated, its group gone": (facts(instance=TERMINATED, fleet=Fleet((), True)), Kind.DEAD, "EC2: terminated"),
+    "terminated, table silent": (facts(instance=TERMINATED, memory=SILENT), Kind.DEAD, "EC2: terminated"),
+    "stopped": (facts(instance=STOPPED), Kind.DEAD, "EC2: stopped"),
+    "terminated, pods unread": (facts(instance=TERMINATED, pods=SILENT), Kind.HELD, "unknown: no answer"),
+    "terminated, volumes unread": (facts(instance=TERMINATED, attachments=SILENT), Kind.HELD, "unknown: no answer"),
+    # EC2: the operating system may still run
+    "shutting down": (facts(instance=instance(ONE, InstanceState.SHUTTING_DOWN)), Kind.LEAVING, "shutting-down"),
+    "stopping": (facts(instance=instance(ONE, InstanceState.STOPPING)), Kind.LEAVING, "stopping"),
+    "its group lets it go": (
+        facts(fleet=fleet(group(member(ONE, "Terminating:Wait")))),
+        Kind.LEAVING,
+        "Auto Scaling: Terminating:Wait",
+    ),
+    # EC2: no such id
+    "forgotten, with all three proofs": (facts(**FORGOTTEN), Kind.DEAD, "EC2 no longer knows the instance"),
+    "forgotten, but its group lists it": (facts(**FORGOTTEN | {"fleet": fleet()}), Kind.HELD, "lists it as InService"),
+    "forgotten, like every other machine": (
+        facts(**FORGOTTEN | {"fleet": fleet(group(member(TWO)), others_known=False)}),
+        Kind.HELD,
+        "wrong region or account",
+    ),
+    "forgotten, without a record": (
+        facts(**FORGOTTEN | {"memory": memory(case=case())}),
+        Kind.HELD,
+        "no record of it",
+    ),
+    "forgotten, its record too young": (
+        facts(**FORGOTTEN | {"memory": memory(record=record(age=RECORD_MIN_AGE - timedelta(seconds=1)))}),
+        Kind.HELD,
+        "younger than",
+    ),
+    "forgotten, table silent": (facts(**FORGOTTEN | {"memory": SILENT}), Kind.HELD, "unknown: no answer"),
+    # reads that failed
+    "EC2 silent": (facts(instance=SILENT), Kind.HELD, "unknown: no answer"),
+    "Auto Scaling silent": (facts(fleet=SILENT), Kind.HELD, "unknown: no answer"),
+    "Kubernetes silent": (facts(instance=TERMINATED, node=SILENT), Kind.HELD, "unknown: no answer"),
+    # healthy
+    "running": (facts(), Kind.HEALTHY, "EC2: running"),
+    "running, not ready": (facts(node=node(ready=False)), Kind.HEALTHY, "EC2: running"),
+    "pending, no Node yet": (
+        facts(instance=instance(ONE, InstanceState.PENDING), node=Absent()),
+        Kind.HEALTHY,
+        "EC2: pending",
+    ),
+    # foreign
+    "an instance of no group": (
+        facts(instance=instance(tags={}), fleet=WITHOUT_IT, node=Absent()),
+        Kind.FOREIGN,
+        "no managed group",
+    ),
+    "our tag, but no group": (
+        facts(instance=instance(tags={CLUSTER_TAG: "drill"}), fleet=WITHOUT_IT, node=Absent()),
+        Kind.FOREIGN,
+        "no managed group",
+    ),
+    "another cluster's": (
+        facts(instance=instance(tags=TERMINATED.tags | {CLUSTER_TAG: "other"}), fleet=WITHOUT_IT, node=Absent()),
+        Kind.FOREIGN,
+        "no managed group",
+    ),
+    "nobody knows it": (
+        facts(instance=Absent(), fleet=WITHOUT_IT, node=Absent()),
+        Kind.FOREIGN,
+        "no managed group",
+    ),
+    # one voice for control plane is enough
+    "control plane by its group": (
+        facts(instance=TERMINATED, fleet=fleet(group(member(ONE), role=Role.CONTROL_PLANE))),
+        Kind.HELD,
+        "control-plane",
+    ),
+    "control plane by its tag": (
+        facts(instance=instance(ONE, InstanceState.TERMINATED, tags=TERMINATED.tags | {ROLE_TAG: "control-plane"})),
+        Kind.HELD,
+        "control-plane",
+    ),
+    "control plane by its Node": (facts(instance=TERMINATED, node=control_plane_node()), Kind.HELD, "control-plane"),
+    "control plane by our record": (
+        facts(instance=TERMINATED, memory=memory(record=record(role=Role.CONTROL_PLANE))),
+        Kind.HELD,
+        "control-plane",
+    ),
+    "a role that nobody knows": (
+        facts(
+            instance=instance(ONE, InstanceState.TERMINATED, tags=TERMINATED.tags | {ROLE_TAG: "gardener"}),
+            fleet=fleet(group(member(ONE), role=None)),
+        ),
+        Kind.HELD,
+        "known regrow:role",
+    ),
+    # the Node of another machine
+    "its Node is another instance's": (
+        facts(instance=TERMINATED, node=node(provider_id=f"aws:///us-east-1a/{TWO}")),
+        Kind.HELD,
+        "not this instance",
+    ),
+    "its Node is another provider's": (
+        facts(instance=TERMINATED, node=node(provider_id="kind://drill/one")),
+        Kind.HELD,
+        "not this instance",
+    ),
+    "no providerID, other addresses": (
+        facts(instance=STOPPED, node=node(provider_id="", addresses=("10.77.1.9",))),
+        Kind.HELD,
+        "its addresses are not the instance's",
+    ),
+    "no providerID, no address, other name": (
+        facts(instance=TERMINATED, node=node(provider_id="", name="ip-10-77-1-1")),
+        Kind.HELD,
+        "not named after the instance",
+    ),
+    "no providerID, own name": (facts(instance=TERMINATED, node=node(provider_id="")), Kind.DEAD, "EC2: terminated"),
+}
+
+
+@pytest.mark.parametrize("name", VERDICTS)
+def test_the_verdict_follows_from_the_proof(name: str) -> None:
+    seen, kind, reason = VERDICTS[name]
+    verdict = assess(seen)
+    assert (verdict.kind, reason in verdict.reason) == (kind, True), verdict
+
+
+@pytest.mark.parametrize("gone", [facts(instance=TERMINATED), facts(**FORGOTTEN)])
+def test_a_machine_that_cannot_start_again_is_gone_for_good(gone: Facts) -> None:
+    assert assess(gone).gone_for_good
+
+
+def test_a_stopped_machine_is_not_gone_for_good() -> None:
+    assert not assess(facts(instance=STOPPED)).gone_for_good
+
+
+@given(FACTS)
+def test_an_unknown_instance_or_fleet_or_node_never_leads_to_an_act(seen: Facts) -> None:
+    verdict = assess(seen)
+    if isinstance(seen.instance, Unknown) or isinstance(seen.fleet, Unknown):
+        assert verdict.kind is Kind.HELD
+    if isinstance(seen.node, Unknown):
+        assert verdict.kind in (Kind.HELD, Kind.FOREIGN)
+
+
+@given(FACTS)
+def test_one_voice_for_control_plane_keeps_every_hand_off(seen: Facts) -> None:
+    place = seen.fleet.place_of(seen.id) if isinstance(seen.fleet, Fleet) else None
+    voices = [
+        place is not None and place[0].role is Role.CONTROL_PLANE,
+        isinstance(seen.instance, Instance) and seen.instance.role is Role.CONTROL_PLANE,
+        isinstance(seen.node, Node) and seen.node.control_plane,
+        isinstance(seen.memory, Memory) and seen.memory.record and seen.memory.record.role is Role.CONTROL_PLANE,
+    ]
+    if any(voices):
+        assert assess(seen).kind in (Kind.HELD, Kind.FOREIGN)
+
+
+@given(FACTS)
+def test_nothing_is_dead_unless_ec2_said_so_or_all_three_proofs_are_there(seen: Facts) -> None:
+    verdict = assess(seen)
+    if verdict.kind is not Kind.DEAD:
+        return
+    if isinstance(seen.instance, Instance):
+        assert seen.instance.state in (InstanceState.TERMINATED, InstanceState.STOPPED)
+        assert verdict.gone_for_good == (seen.instance.state is InstanceState.TERMINATED)
+        return
+    assert isinstance(seen.instance, Absent)
+    assert isinstance(seen.memory, Memory)
+    assert seen.memory.record
+    assert NOW - seen.memory.record.first_seen >= RECORD_MIN_AGE
+    assert isinstance(seen.fleet, Fleet)
+    assert seen.fleet.others_known
+    assert seen.fleet.place_of(seen.id) is None
+
+
+@given(FACTS)
+def test_a_node_that_says_it_is_another_machine_is_never_acted_on(seen: Facts) -> None:
+    if isinstance(seen.node, Node) and seen.node.provider_id not in ("", f"aws:///us-east-1a/{ONE}"):
+        assert assess(seen).kind in (Kind.HELD, Kind.FOREIGN)
+
+
+@pytest.mark.parametrize(
+    ("members", "ready", "lacks"),
+    [
+        ((member(ONE), member(TWO)), {ONE: True, TWO: True}, None),
+        ((member(ONE), member(TWO), member(THREE, "Pending")), {ONE: True, TWO: True}, None),
+        ((member(ONE),), {ONE: True}, "1 of 2 machines of drill-worker are in service"),
+        ((member(ONE), member(TWO, "Terminating:Wait")), {ONE: True, TWO: True}, "1 of 2 machines"),
+        ((member(ONE), member(TWO)), {ONE: True}, f"{TWO} of drill-worker is in service, but its Node is not Ready"),
+        ((member(ONE), member(TWO)), {ONE: True, TWO: False}, f"{TWO} of drill-worker is in service, but"),
+    ],
+)
+def test_a_group_is_whole_when_all_it_wants_is_in_service_and_ready(
+    members: tuple[Any, ...], ready: dict[Any, bool], lacks: str | None
+) -> None:
+    missing = not_whole(group(*members), ready)
+    assert missing == lacks if lacks is None else missing is not None and missing.startswith(lacks)

@@ -1,0 +1,182 @@
+"""The sweep finds what events missed, and only that."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from functions.cluster.facts import Phase, Unknown
+from functions.cluster.machine import InstanceId, InstanceState, Node
+from functions.errors import RetryableError
+from functions.remediate.sweep import Cluster, Sweep, find_work, run_sweep
+from tests.unit.functions.builders import (
+    CLUSTER,
+    NOW,
+    ONE,
+    SETTINGS,
+    THREE,
+    TWO,
+    WORKERS,
+    case,
+    group,
+    instance,
+    machine,
+    member,
+    node,
+    record,
+)
+from tests.unit.functions.fake_world import Call
+from tests.unit.functions.fakes import outside_of
+from tests.unit.functions.worlds import CONTROL_PLANE, a_cluster, kill, settle
+
+
+def cluster(**changes: Any) -> Cluster:
+    whole = {
+        "groups": (group(member(ONE), member(TWO)),),
+        "instances": {ONE: instance(ONE), TWO: instance(TWO)},
+        "nodes": {ONE: node(ONE), TWO: node(TWO)},
+        "cases": {},
+        "recorded": frozenset({ONE, TWO}),
+    }
+    return Cluster(**whole | changes)
+
+
+def found(seen: Cluster) -> Sweep:
+    return find_work(seen, CLUSTER, now=NOW)
+
+
+def looked_at(seen: Cluster) -> list[InstanceId]:
+    return [look.machine for look in found(seen).looks]
+
+
+def test_a_whole_cluster_calls_for_nothing() -> None:
+    assert found(cluster()) == Sweep(looked_at=2)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [InstanceState.TERMINATED, InstanceState.STOPPED, InstanceState.SHUTTING_DOWN, InstanceState.STOPPING],
+)
+def test_a_machine_that_ended_with_no_event_is_looked_at(state: InstanceState) -> None:
+    assert looked_at(cluster(instances={ONE: instance(ONE, state), TWO: instance(TWO)})) == [ONE]
+
+
+def test_a_machine_that_its_group_lets_go_is_looked_at() -> None:
+    assert looked_at(cluster(groups=(group(member(ONE, "Terminating:Wait"), member(TWO)),))) == [ONE]
+
+
+def test_a_machine_that_ec2_has_forgotten_is_looked_at_when_its_node_is_left() -> None:
+    assert looked_at(cluster(groups=(group(member(TWO)),), instances={TWO: instance(TWO)})) == [ONE]
+
+
+def test_a_dead_machine_of_which_nothing_is_left_is_not_looked_at() -> None:
+    gone = cluster(
+        groups=(group(member(TWO)),),
+        instances={ONE: instance(ONE, InstanceState.TERMINATED), TWO: instance(TWO)},
+        nodes={TWO: node(TWO)},
+    )
+    assert looked_at(gone) == []
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_an_open_case_is_looked_at_each_minute(phase: Phase) -> None:
+    assert looked_at(cluster(cases={THREE: case(THREE, phase)})) == [THREE]
+
+
+def test_an_open_case_of_a_machine_that_nobody_lists_is_looked_at() -> None:
+    assert looked_at(cluster(cases={machine(99): case(machine(99))})) == [machine(99)]
+
+
+def test_when_ec2_knows_no_instance_of_any_node_nothing_is_looked_at() -> None:
+    held = found(cluster(instances={}, cases={ONE: case()}))
+    assert (held.looks, held.records) == ((), ())
+    assert held.held
+    assert "wrong region or account" in held.held
+
+
+def test_when_the_nodes_cannot_be_listed_only_open_cases_are_looked_at() -> None:
+    dead = {ONE: instance(ONE, InstanceState.TERMINATED), TWO: instance(TWO)}
+    held = found(cluster(nodes=Unknown("no answer"), instances=dead, cases={THREE: case(THREE)}))
+    assert [look.machine for look in held.looks] == [THREE]
+    assert held.held == "the Nodes could not be listed: no answer"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"groups": (), "instances": {ONE: instance(ONE, InstanceState.TERMINATED, tags={}), TWO: instance(TWO)}},
+        {"nodes": {ONE: replace(node(ONE), labels={"node-role.kubernetes.io/control-plane": ""}), TWO: node(TWO)}},
+    ],
+)
+def test_foreign_and_control_plane_machines_are_not_looked_at(changes: dict[str, Any]) -> None:
+    dead = {ONE: instance(ONE, InstanceState.TERMINATED), TWO: instance(TWO)}
+    assert ONE not in looked_at(cluster(**{"instances": dead} | changes))
+
+
+def test_a_healthy_worker_is_written_down_once_it_has_a_node() -> None:
+    new = found(cluster(recorded=frozenset({TWO})))
+    assert new.records == (record(age=timedelta(0)),)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"nodes": {TWO: node(TWO)}},
+        {"instances": {ONE: instance(ONE, InstanceState.TERMINATED), TWO: instance(TWO)}},
+        {"nodes": {ONE: replace(node(ONE), labels={"node-role.kubernetes.io/control-plane": ""}), TWO: node(TWO)}},
+    ],
+)
+def test_other_machines_are_not_written_down(changes: dict[str, Any]) -> None:
+    assert found(cluster(**{"recorded": frozenset({TWO})} | changes)).records == ()
+
+
+def test_a_sweep_orders_the_looks_and_keeps_the_records() -> None:
+    world = a_cluster(workers=3)
+    kill(world, ONE)
+    run_sweep(outside_of(world), SETTINGS, now=NOW)
+    assert [(look.machine, look.reason) for look in world.passes] == [(ONE, "the sweep: it is dead: EC2: terminated")]
+    assert set(world.records) == {TWO, THREE}
+    assert CONTROL_PLANE not in world.records
+
+
+def test_two_sweeps_in_one_minute_order_one_look_and_the_next_minute_another() -> None:
+    world = a_cluster()
+    kill(world, ONE)
+    for after_s in (0, 20, 60):
+        run_sweep(outside_of(world), SETTINGS, now=NOW + timedelta(seconds=after_s))
+    assert [look.machine for look in world.passes] == [ONE, ONE]
+
+
+def test_a_record_that_cannot_be_kept_does_not_keep_a_look_back() -> None:
+    world = a_cluster()
+    kill(world, ONE)
+
+    def refuse(call: Call) -> None:
+        if call.method == "remember":
+            raise RetryableError("throttled")
+
+    world.before = refuse
+    with pytest.raises(RetryableError):
+        run_sweep(outside_of(world), SETTINGS, now=NOW)
+    assert [look.machine for look in world.passes] == [ONE]
+
+
+def test_a_held_sweep_tells_a_person_once_an_hour() -> None:
+    world = a_cluster()
+    world.instances.clear()
+    for minutes in (0, 1, 59, 60):
+        run_sweep(outside_of(world), SETTINGS, now=NOW + timedelta(minutes=minutes))
+    assert [subject for subject, _ in world.alerts] == [f"The sweep of {CLUSTER} holds"] * 2
+    assert world.passes == []
+
+
+def test_a_node_without_instance_id_is_left_out() -> None:
+    world = a_cluster()
+    settle(world)
+    stranger: Node = node(machine(50), provider_id="kind://drill/stranger")
+    world.nodes["stranger"] = stranger
+    assert run_sweep(outside_of(world), SETTINGS, now=NOW).looks == ()
+    assert world.groups[WORKERS].desired == 2

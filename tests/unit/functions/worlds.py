@@ -1,0 +1,87 @@
+"""Whole clusters in a fake world, and what goes on in them without Regrow: volumes, pods, and Auto Scaling."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from functions.cluster.machine import CLUSTER_TAG, GROUP_TAG, ROLE_TAG, InstanceId, InstanceState, Pod, Role
+from tests.unit.functions.builders import (
+    CLUSTER,
+    TARGET_GROUP,
+    WORKERS,
+    control_plane_node,
+    group,
+    instance,
+    machine,
+    member,
+    node,
+)
+from tests.unit.functions.fake_world import World
+
+CONTROL_PLANE = machine(0xC1)
+_CONTROL_PLANES = "drill-control-plane"
+_FIRST_REPLACEMENT = 0x100
+
+
+def a_cluster(workers: int = 2, *, pods_each: int = 2, volumes: bool = True) -> World:
+    """Return a whole cluster: one control plane, and `workers` workers with pods and perhaps a volume each."""
+    world = World()
+    tags = {CLUSTER_TAG: CLUSTER, ROLE_TAG: "control-plane", GROUP_TAG: _CONTROL_PLANES}
+    world.instances[CONTROL_PLANE] = instance(CONTROL_PLANE, tags=tags)
+    world.nodes[CONTROL_PLANE] = control_plane_node(CONTROL_PLANE)
+    world.groups[_CONTROL_PLANES] = group(
+        member(CONTROL_PLANE), name=_CONTROL_PLANES, role=Role.CONTROL_PLANE, desired=1, target_groups=()
+    )
+    world.groups[WORKERS] = group(desired=workers)
+    for number in range(1, workers + 1):
+        _launch(world, machine(number))
+        for count in range(pods_each):
+            name = f"web-{number}-{count}"
+            world.pods[Pod("default", name, f"uid-of-{name}", finished=False)] = machine(number)
+        if volumes:
+            world.attachments[f"csi-{number}"] = machine(number)
+    return world
+
+
+def kill(world: World, *machines: InstanceId, state: InstanceState = InstanceState.TERMINATED) -> None:
+    """End machines with no shutdown, as the plug would; their Nodes go NotReady, Auto Scaling has noticed."""
+    for one in machines:
+        world.instances[one] = replace(world.instances[one], state=state, address=None)
+        world.nodes[one] = replace(world.nodes[one], ready=False, resource_version="9")
+        workers = world.groups[WORKERS]
+        listed = tuple(member(m.id, "Terminating:Wait") if m.id == one else m for m in workers.members)
+        world.groups[WORKERS] = replace(workers, members=listed)
+
+
+def settle(world: World) -> None:
+    """Let everything that is not Regrow do its part once.
+
+    A fenced Node without pods loses its volumes; a deleted pod comes back under its name, with a new uid, on a Node
+    that takes pods; a group that is short launches a machine, which joins.
+    """
+    for name, where in list(world.attachments.items()):
+        there = world.nodes.get(where)
+        if (there is None or there.out_of_service) and where not in world.pods.values():
+            del world.attachments[name]
+    _reschedule(world)
+    workers = world.groups[WORKERS]
+    for _ in range(workers.desired - len(workers.members)):
+        _launch(world, machine(_FIRST_REPLACEMENT + len(world.instances)))
+
+
+def _reschedule(world: World) -> None:
+    open_nodes = sorted(node.name for node in world.nodes.values() if node.ready and not node.unschedulable)
+    present = {pod.name for pod in world.pods}
+    for what, uid in list(world.effects):
+        name = uid.removeprefix("uid-of-").removesuffix("-again")
+        if what == "delete pod" and name not in present and open_nodes:
+            world.pods[Pod("default", name, f"uid-of-{name}-again", finished=False)] = open_nodes[0]
+            present.add(name)
+
+
+def _launch(world: World, new: InstanceId) -> None:
+    workers = world.groups[WORKERS]
+    world.instances[new] = instance(new)
+    world.groups[WORKERS] = replace(workers, members=(*workers.members, member(new)))
+    world.nodes[new] = node(new)
+    world.targets.add((new, TARGET_GROUP))
