@@ -46,7 +46,7 @@ up: $(VENV)/complete ## a local cluster with Regrow deployed
 	@$(LOCAL) up --world $(WORLD) --delays $(DELAYS)
 
 status: $(VENV)/complete ## the worlds and their machines
-	@$(LOCAL) status
+	@$(LOCAL) status --world $(WORLD)
 
 shell: $(VENV)/complete ## a prompt inside the world, with kubectl and AWS set
 	@$(LOCAL) shell --world $(WORLD)

@@ -42,7 +42,7 @@ def intake(event: CloudWatchEvent) -> None:
         ways_in.take_in(event.to_dict(), _queues(), journal)
 
 
-@app.on_sqs_message(queue=f"regrow-{CLUSTER}-later", batch_size=10)
+@app.on_sqs_message(queue=f"regrow-{CLUSTER}-later", batch_size=1)
 def later(event: SQSEvent) -> None:
     with _journal("later") as journal:
         ways_in.take_due([record.body for record in event], _queues(), journal)

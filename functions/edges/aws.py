@@ -13,9 +13,10 @@ from botocore.parsers import ResponseParserError
 
 from functions.errors import ConfigurationError, RetryableError
 
-# A pass lasts seconds: a service that does not answer in this time is Unknown, and the next pass asks again.
+# A service that does not answer in this time is Unknown. Together with the Kubernetes edge's time-outs a pass in which
+# everything hangs still ends within its function's 30 s, and orders the next look.
 CONFIG = Config(
-    connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3}, max_pool_connections=16
+    connect_timeout=2, read_timeout=4, retries={"mode": "standard", "total_max_attempts": 2}, max_pool_connections=16
 )
 
 

@@ -57,7 +57,7 @@ class Credentials:
 class KubernetesEdge:
     """One identity at one API server. `credentials` is asked again after the API server has refused us."""
 
-    def __init__(self, credentials: Callable[[], Credentials], *, timeout_s: tuple[float, float] = (2.0, 8.0)) -> None:
+    def __init__(self, credentials: Callable[[], Credentials], *, timeout_s: tuple[float, float] = (2.0, 5.0)) -> None:
         """`timeout_s` is for the connection and for the answer; the client has none of its own."""
         self._credentials = credentials
         self._timeout_s = timeout_s
@@ -193,7 +193,8 @@ def _says_not_found(body: object) -> bool:
 def _connect(credentials: Credentials) -> Any:
     from kubernetes import client
 
-    folder = Path(tempfile.mkdtemp(prefix="regrow-"))  # only we may read it; the client wants files
+    kept = tempfile.TemporaryDirectory(prefix="regrow-")  # only we may read it; the client wants files
+    folder = Path(kept.name)
     configuration = client.Configuration()
     configuration.host = credentials.server
     for attribute, content in (
@@ -207,7 +208,9 @@ def _connect(credentials: Credentials) -> Any:
         setattr(configuration, attribute, str(path))
     configuration.retries = False  # the pass decides when to ask again
     configuration.connection_pool_maxsize = _PARALLEL
-    return client.ApiClient(configuration)
+    api = client.ApiClient(configuration)
+    api.credentials_folder = kept  # goes when the connection does
+    return api
 
 
 def _cordoned(node: Node, at: datetime) -> dict[str, Any]:

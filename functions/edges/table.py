@@ -167,6 +167,9 @@ class TableEdge:
         item = {"pk": "said", "sk": key, "expires_at": int((now + within).timestamp())}
         return self._put(item, condition=("expires_at <= :now", {":now": int(now.timestamp())}))
 
+    def unsay(self, key: str) -> None:
+        self._delete("said", key)
+
     def write_history(self, instance: InstanceId, at: datetime, entry: dict[str, object]) -> None:
         self._put(
             {

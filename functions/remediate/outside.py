@@ -82,6 +82,8 @@ class Table(Protocol):
     def first_time(self, key: str, *, now: datetime, within: timedelta) -> bool:
         """Whether nobody has said `key` within that time; says it."""
 
+    def unsay(self, key: str) -> None: ...
+
     def write_history(self, instance: InstanceId, at: datetime, entry: dict[str, object]) -> None: ...
 
 

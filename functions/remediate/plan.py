@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from functions.cluster.assess import Kind, Verdict, not_whole
 from functions.cluster.facts import Absent, Case, Facts, Memory, Phase, Unknown
-from functions.cluster.machine import Group, InstanceId, Node, Pod
+from functions.cluster.machine import CORDONED_ANNOTATION, Group, InstanceId, Node, Pod
 
 SOON = timedelta(seconds=2)
 LATER = timedelta(seconds=10)
@@ -101,7 +101,7 @@ class CompleteHook:
 
 @dataclass(frozen=True)
 class AwaitReplacement:
-    """Write down that nothing is left of the machine; its place in flight is free from here on."""
+    """Write down that nothing more is to be removed; the machine's place in flight is free from here on."""
 
     instance: InstanceId
     reason: str
@@ -127,6 +127,9 @@ Step = (
     OpenCase | Cordon | Fence | Restore | DeletePods | LeaveTargetGroups | AwaitDetach | DeleteNode
     | CompleteHook | AwaitReplacement | CloseCase | LookAgain
 )  # fmt: skip
+
+
+STOPPED = LookAgain(LATER, "it may be started again, or be replaced by its group")
 
 
 @dataclass(frozen=True)
@@ -156,6 +159,8 @@ def make_plan(verdict: Verdict, facts: Facts) -> Plan:
             return _healthy(facts)
         case Kind.HELD if verdict.may_change:
             return Plan((LookAgain(LATER, verdict.reason),))
+        case Kind.FOREIGN if _case(facts):
+            return Plan((CloseCase(facts.id, verdict.reason),))
         case Kind.HELD | Kind.FOREIGN:
             return Plan()
 
@@ -164,7 +169,7 @@ def _dead(verdict: Verdict, facts: Facts) -> Plan:
     case = _case(facts)
     remains = _remains(verdict, facts)
     if case and case.phase is Phase.REPLACING and not remains:
-        return _replacing(verdict.group, facts)
+        return _replacing(verdict.group, facts) if verdict.gone_for_good else Plan((STOPPED,))
     if not case and not remains:
         return Plan()
 
@@ -178,7 +183,8 @@ def _dead(verdict: Verdict, facts: Facts) -> Plan:
         steps.append(AwaitReplacement(facts.id, "nothing is left of it in the cluster"))
         steps.append(LookAgain(SOON, "its group is not known to be whole yet"))
     else:
-        steps.append(LookAgain(LATER, "it may be started again, or be replaced by its group"))
+        steps.append(AwaitReplacement(facts.id, "all is done that a stopped machine needs"))
+        steps.append(STOPPED)
     return Plan(tuple(steps))
 
 
@@ -220,11 +226,14 @@ def _replacing(group: Group | None, facts: Facts) -> Plan:
 
 
 def _leaving(verdict: Verdict, facts: Facts) -> Plan:
+    """Our cordon comes last: once it is seen, all has been done, and a pass each two seconds does nothing again."""
     steps: list[Step] = []
-    if isinstance(facts.node, Node) and not facts.node.unschedulable:
-        steps.append(Cordon(facts.node.name, facts.node.uid, verdict.reason))
-    if verdict.group and verdict.group.target_groups:
+    node = facts.node if isinstance(facts.node, Node) else None
+    done = node is not None and node.unschedulable and CORDONED_ANNOTATION in node.annotations
+    if verdict.group and verdict.group.target_groups and not done:
         steps.append(LeaveTargetGroups(facts.id, verdict.group.target_groups, verdict.reason))
+    if node and not node.unschedulable:
+        steps.append(Cordon(node.name, node.uid, verdict.reason))
     return Plan((*steps, LookAgain(SOON, "it is not gone yet")))
 
 

@@ -15,6 +15,7 @@ from functions.remediate.guards import Refusal, guard
 from functions.remediate.observe import observe
 from functions.remediate.outside import Outside
 from functions.remediate.plan import Plan, make_plan
+from functions.remediate.telling import alert_once
 from functions.settings import Settings
 
 GIVE_UP_AFTER_TRIES = 6  # then the sweep, which comes every minute, takes over
@@ -103,8 +104,7 @@ def _record(look: Look, judgement: Judgement, outcome: Outcome, outside: Outside
         "then": outcome.reason,
     }
     outside.table.write_history(look.machine, now, entry)
-    if judgement.refusal and outside.table.first_time(f"refused#{look.machine}", now=now, within=ALERT_EVERY):
-        outside.alerts.alert(
-            f"{look.machine} is {verdict.kind.value} and left alone",
-            f"{verdict.reason}. Not acted on: {judgement.refusal.reason}. Regrow looks again by itself.",
-        )
+    if judgement.refusal:
+        subject = f"{look.machine} is {verdict.kind.value} and left alone"
+        text = f"{verdict.reason}. Not acted on: {judgement.refusal.reason}. Regrow looks again by itself."
+        alert_once(outside, f"refused#{look.machine}", subject, text, now=now, within=ALERT_EVERY)

@@ -18,6 +18,7 @@ from functions.remediate.observe import known
 from functions.remediate.outside import Outside
 from functions.remediate.plan import make_plan
 from functions.remediate.reconcile import ALERT_EVERY
+from functions.remediate.telling import alert_once
 from functions.settings import Settings
 
 
@@ -60,8 +61,9 @@ def run_sweep(outside: Outside, settings: Settings, *, now: datetime) -> Sweep:
         outside.queues.look_now(look, f"sweep-{look.machine}-{now:%Y%m%dT%H%M}")
     for record in found.records:
         outside.table.remember(record)
-    if found.held and outside.table.first_time("sweep-held", now=now, within=ALERT_EVERY):
-        outside.alerts.alert(f"The sweep of {settings.cluster} holds", found.held)
+    if found.held:
+        subject = f"The sweep of {settings.cluster} holds"
+        alert_once(outside, "sweep-held", subject, found.held, now=now, within=ALERT_EVERY)
     outside.journal.tell(
         "sweep",
         looked_at=found.looked_at,

@@ -29,9 +29,9 @@ CONTROLLERS_FILE_V2 = CGROUPS / "cgroup.controllers"
 STATE_BYTES = 3 * GIB
 CACHE_BYTES = 9 * GIB
 CACHE_BUILT_BYTES = 1 * GIB
-# Counted on cgroup v1: 21 for a control plane, 8 for a worker; machines that are replaced overlap.
+# Counted on cgroup v1: 21 for a control plane, 8 for a worker, of which there are three while one is replaced.
 # On cgroup v2 each container costs one more, as its out-of-memory events come through inotify.
-INOTIFY_INSTANCES_V1 = 60
+INOTIFY_INSTANCES_V1 = 48
 INOTIFY_INSTANCES_V2 = 160
 
 MOUNT_OVERLAY = """

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from functions.remediate.outside import Outside
 from functions.remediate.plan import SOON, AwaitDetach
 from functions.remediate.steps.waiting import Waiting
+from functions.remediate.telling import alert_once
 
 
 def await_detach(
@@ -17,12 +18,11 @@ def await_detach(
     if not attachments:
         return None
     reason = f"{len(attachments)} volumes are still attached to {step.node_name}: {', '.join(attachments)}"
-    if at - opened_at > deadline and outside.table.first_time(
-        f"detach#{step.node_name}", now=at, within=timedelta(days=1)
-    ):
-        outside.alerts.alert(
-            f"Volumes of {step.node_name} are not released",
+    if at - opened_at > deadline:
+        text = (
             f"{reason}. They should be within {deadline}. The Node is kept until they are; look at the CSI driver's "
-            "external-attacher, or delete the VolumeAttachments by hand if the storage itself has let go.",
+            "external-attacher, or delete the VolumeAttachments by hand if the storage itself has let go."
         )
+        subject = f"Volumes of {step.node_name} are not released"
+        alert_once(outside, f"detach#{step.node_name}", subject, text, now=at, within=timedelta(days=1))
     return Waiting(reason, SOON)

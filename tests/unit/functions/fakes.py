@@ -215,6 +215,10 @@ class FakeTable(_Edge):
             world.said[key] = now + within
             return True
 
+    def unsay(self, key: str) -> None:
+        with self.call("unsay") as world:
+            world.said.pop(key, None)
+
     def write_history(self, instance: InstanceId, at: datetime, entry: dict[str, object]) -> None:
         with self.call("write_history") as world:
             world.history.append((instance, entry))

@@ -1,0 +1,1 @@
+"""Measured figures, and how to repeat them: `make bench`."""

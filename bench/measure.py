@@ -1,0 +1,104 @@
+"""The measurements, each a plain function that returns seconds or bytes."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from infra.local.cluster import Cluster, wait_for
+from infra.local.drills.findings import Before, pods_missing
+from infra.local.drills.kinds import KINDS
+from infra.local.drills.run import REPLICAS, WORKLOAD, invoke_drill, run
+from infra.local.drills.witness import Witness
+
+EVENT: dict[str, Any] = {
+    "version": "0",
+    "id": "bench",
+    "source": "bench",
+    "detail-type": "nothing follows from this",
+    "account": "123456789012",
+    "time": "2026-01-01T00:00:00Z",
+    "region": "us-east-1",
+    "resources": [],
+    "detail": {},
+}
+HARMLESS: dict[str, Any] = {
+    "intake": EVENT,
+    "later": {"Records": []},
+    "remediate": {"Records": [{"receiptHandle": "bench", "body": '{"machine": "i-00000000000000000"}'}]},
+    "sweep": EVENT,
+    "drill": {"do": "report"},
+}
+ALONE_WITHIN_S = 600.0
+
+
+def drills(cluster: Cluster, count: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Median seconds since the kill of each milestone over `count` drills, and every single one."""
+    runs = []
+    for number in range(count):
+        record = run(cluster, KINDS["worker"], lambda _: None)
+        say(f"drill {number + 1} of {count}: {'healed' if record['healed'] else 'NOT healed'} {record['milestones']}")
+        runs.append(record["milestones"] | {"terminated_to_pods_ready": record["terminated_to_pods_ready_s"]})
+    return {"median_s": {name: statistics.median(one[name] for one in runs) for name in runs[0]}, "runs_s": runs}
+
+
+def alone(cluster: Cluster, say: Callable[[str], None]) -> float:
+    """Seconds from the kill until all pods are Ready elsewhere, with Regrow switched off: Kubernetes alone."""
+    cluster.kubectl("apply", "-f", str(WORKLOAD))
+    witness = Witness(cluster.kubeconfig)
+    witness.start()
+    wait_for("the workload's pods", lambda: sum(pod.ready for pod in witness.pods.values()) == REPLICAS, within_s=120)
+    victim = invoke_drill(cluster, {"do": "drill", "dry_run": True})["machine"]
+    lost = frozenset(uid for uid, pod in witness.pods.items() if pod.node == victim)
+    before = Before(REPLICAS, victim, witness.nodes[victim].uid, lost)
+    with _switched_off(cluster):
+        say(f"killing {victim} with Regrow switched off; this takes six minutes")
+        started = time.monotonic()
+        invoke_drill(cluster, {"do": "drill", "machine": victim})
+        healed = "the pods elsewhere"
+        wait_for(healed, lambda: pods_missing(before, witness.pods) == 0, within_s=ALONE_WITHIN_S)
+        took_s = time.monotonic() - started
+    witness.stop()
+    return round(took_s, 1)
+
+
+@contextmanager
+def _switched_off(cluster: Cluster) -> Iterator[None]:
+    events = cluster.client("events")
+    rules = [rule["Name"] for rule in events.list_rules()["Rules"]]
+    for rule in rules:
+        events.disable_rule(Name=rule)
+    try:
+        yield
+    finally:
+        for rule in rules:
+            events.enable_rule(Name=rule)
+
+
+def cold_starts(cluster: Cluster, count: int) -> dict[str, float]:
+    """Median seconds of a whole cold invocation that has nothing to do, of each function."""
+    client = cluster.client("lambda")
+    medians = {}
+    for function, payload in HARMLESS.items():
+        name, seconds = f"regrow-{cluster.name}-{function}", []
+        memory_mib = client.get_function_configuration(FunctionName=name)["MemorySize"]
+        for number in range(1, count + 1):
+            # A changed configuration retires every warm environment, as Lambda does.
+            client.update_function_configuration(FunctionName=name, MemorySize=memory_mib + number)
+            started = time.monotonic()
+            answer = client.invoke(FunctionName=name, Payload=json.dumps(payload).encode())
+            seconds.append(time.monotonic() - started)
+            if "FunctionError" in answer:
+                raise RuntimeError(f"{name}: {answer['Payload'].read()!r}")
+        medians[function] = round(statistics.median(seconds), 3)
+    return medians
+
+
+def package_bytes(cluster: Cluster) -> int:
+    """The size of the zip that all functions run."""
+    name = f"regrow-{cluster.name}-remediate"
+    return int(cluster.client("lambda").get_function(FunctionName=name)["Configuration"]["CodeSize"])
