@@ -104,17 +104,24 @@ def enter(world: World) -> Cluster:
 
 
 def up(name: str, *, delays: str, workers: int = WORKERS, progress: Progress) -> Cluster:
-    """From nothing to a deployed Regrow beside a cluster whose Nodes are all Ready."""
+    """From nothing to a deployed Regrow beside a cluster whose Nodes are all Ready.
+
+    A world in which that fails is ended again, so that nothing half made is taken for a cluster; its logs stay.
+    """
     probe.check()
     programs = build.build(progress)
     emulator.ensure(progress)
     world = World.up(name, delays=delays, programs=programs, progress=progress.say)
-    cluster = enter(world)
-    progress.say("the groups, their roles and the load balancer, from infra/cluster")
-    make_groups(cluster, workers=workers, progress=progress)
-    wait_until_ready(cluster, machines=workers + 1, progress=progress)
-    progress.say("Regrow itself, from infra/remediator and `chalice deploy`")
-    deploy(cluster, progress)
+    try:
+        cluster = enter(world)
+        progress.say("the groups, their roles and the load balancer, from infra/cluster")
+        make_groups(cluster, workers=workers, progress=progress)
+        wait_until_ready(cluster, machines=workers + 1, progress=progress)
+        progress.say("Regrow itself, from infra/remediator and `chalice deploy`")
+        deploy(cluster, progress)
+    except BaseException:
+        world.down()
+        raise
     return cluster
 
 

@@ -8,11 +8,15 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from infra.deployment.failure import DeploymentError
 from infra.local import cluster
 from infra.local import status as world_status
+from infra.local.cgroups import CgroupError
 from infra.local.drills.command import drill
 from infra.local.drills.kinds import KINDS
+from infra.local.image_store import ImageStoreError
 from infra.local.places import WorldError
 from infra.local.probe import UnfitHostError
 from infra.local.progress import Progress
@@ -20,6 +24,8 @@ from infra.local.tools import SetupError
 from infra.local.world import World, clean
 
 DEFAULT_WORLD = "drill"
+TOLD = (WorldError, SetupError, UnfitHostError, DeploymentError, ImageStoreError, CgroupError)
+"""What a person can put right; the text says how."""
 
 
 @dataclass(frozen=True)
@@ -127,9 +133,15 @@ def main(argv: list[str], commands: tuple[Command, ...] = COMMANDS) -> int:
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
         return run(arguments)
-    except (WorldError, SetupError, UnfitHostError, DeploymentError) as error:
+    except TOLD as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except (BotoCoreError, ClientError) as error:
+        print(f"error: the world's AWS did not do what was asked: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; `python -m infra.local status` says what is up", file=sys.stderr)
+        return 130
 
 
 def _say(text: str) -> None:
