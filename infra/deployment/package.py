@@ -21,7 +21,13 @@ from pathlib import Path
 
 import chalice
 import chalice.app
-from chalice.deploy.packager import DependencyBuilder, LambdaDeploymentPackager, MissingDependencyError
+from chalice.deploy.packager import (
+    DependencyBuilder,
+    LambdaDeploymentPackager,
+    MissingDependencyError,
+    NoSuchPackageError,
+    PackageDownloadError,
+)
 from chalice.utils import UI, OSUtils
 
 from infra.deployment.failure import DeploymentError
@@ -31,6 +37,7 @@ Say = Callable[[str], None]
 LAYOUT = "2"  # part of every cache key: change it when what goes into a package changes
 SIZE_LIMIT_MB = 15.0
 LEFT_OUT = {"tests", "test", "testing", "bin", "docs"}
+RUNTIME = f"python{sys.version_info[0]}.{sys.version_info[1]}"
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -47,15 +54,13 @@ class Package:
 
 def build_package(project: Project, cache: Path, say: Say) -> Package:
     """Put the package where chalice will look for it. The cache only saves time."""
-    runtime = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    requirements = (project.directory / "requirements.txt").read_text()
-    key = _digest(LAYOUT, runtime, chalice.__version__, requirements)
-    stored = cache / "packages" / f"{_tree_digest(project.directory, key)}.zip"
+    requirements = project.directory / "requirements.txt"
+    stored = cache / "packages" / f"{_tree_digest(project.directory, _requirements_key(requirements))}.zip"
     if stored.exists():
         say("package: as it was built before")
     else:
-        _in_one_step(stored, lambda path: _write_zip(path, project, _dependencies(project, cache, key, runtime, say)))
-    target = Path(_packager().deployment_package_filename(str(project.directory), runtime))
+        _in_one_step(stored, lambda path: _write_zip(path, project, fetch_requirements(requirements, cache, say)))
+    target = Path(_packager().deployment_package_filename(str(project.directory), RUNTIME))
     if target.parent.exists():
         shutil.rmtree(target.parent)
     target.parent.mkdir(parents=True)
@@ -73,25 +78,29 @@ def _packager() -> LambdaDeploymentPackager:
     return LambdaDeploymentPackager(OSUtils(), DependencyBuilder(OSUtils()), UI())
 
 
-def _dependencies(project: Project, cache: Path, key: str, runtime: str, say: Say) -> Path:
-    """The requirements with all that they need, as Lambda's platform wants them, compiled; built once."""
-    folder = cache / "packages" / f"requirements-{key}"
+def _requirements_key(requirements: Path) -> str:
+    return _digest(LAYOUT, RUNTIME, chalice.__version__, requirements.read_text())
+
+
+def fetch_requirements(requirements: Path, cache: Path, say: Say) -> Path:
+    """The requirements with all that they need, as Lambda's platform wants them, compiled; fetched and built once."""
+    folder = cache / "packages" / f"requirements-{_requirements_key(requirements)}"
     if folder.exists():
         return folder
     say("package: fetching requirements (once for these requirements)")
 
     def build(path: Path) -> None:
         path.mkdir()
-        abi = LambdaDeploymentPackager._RUNTIME_TO_ABI[runtime]
+        abi = LambdaDeploymentPackager._RUNTIME_TO_ABI[RUNTIME]
         try:
-            DependencyBuilder(OSUtils()).build_site_packages(
-                abi, str(project.directory / "requirements.txt"), str(path)
-            )
+            DependencyBuilder(OSUtils()).build_site_packages(abi, str(requirements), str(path))
         except MissingDependencyError as missing:
             names = ", ".join(sorted(package.identifier for package in missing.missing))
             raise DeploymentError(
-                f"no build of {names} fits Lambda's {runtime}; pin a version that has one"
+                f"no build of {names} fits Lambda's {RUNTIME}; pin a version that has one"
             ) from missing
+        except (NoSuchPackageError, PackageDownloadError) as failure:
+            raise DeploymentError(f"the requirements could not be fetched from PyPI: {failure}") from failure
         for folder_left_out in [p for p in path.rglob("*") if p.is_dir() and p.name in LEFT_OUT]:
             shutil.rmtree(folder_left_out, ignore_errors=True)
         shutil.rmtree(path / "chalice", ignore_errors=True)  # its runtime half is added with the app

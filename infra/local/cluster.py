@@ -14,8 +14,10 @@ from typing import Any
 
 import boto3
 
+from infra.deployment.package import fetch_requirements
 from infra.deployment.stack import ensure_stack
 from infra.local import build, emulator, probe
+from infra.local.cache import cache_root
 from infra.local.places import CHECKOUT, WorldError
 from infra.local.progress import Progress
 from infra.local.world import World
@@ -111,6 +113,8 @@ def up(name: str, *, delays: str, workers: int = WORKERS, progress: Progress) ->
     probe.check()
     programs = build.build(progress)
     emulator.ensure(progress)
+    # Inside the world there is no way to PyPI any more.
+    fetch_requirements(CHECKOUT / "requirements.txt", cache_root(), progress.say)
     world = World.up(name, delays=delays, programs=programs, progress=progress.say)
     try:
         cluster = enter(world)
