@@ -22,7 +22,6 @@ from functions.cluster.facts import Absent
 from functions.cluster.machine import CORDONED_ANNOTATION, OUT_OF_SERVICE_TAINT, Node, Pod, Taint
 from functions.errors import ConfigurationError, ConflictError, RetryableError
 
-_PAGE_SIZE = 500
 _PARALLEL = 16
 _FINISHED_PHASES = frozenset({"Succeeded", "Failed"})
 _OUT_OF_SERVICE = Taint(OUT_OF_SERVICE_TAINT, "NoExecute", "nodeshutdown")
@@ -57,10 +56,17 @@ class Credentials:
 class KubernetesEdge:
     """One identity at one API server. `credentials` is asked again after the API server has refused us."""
 
-    def __init__(self, credentials: Callable[[], Credentials], *, timeout_s: tuple[float, float] = (2.0, 5.0)) -> None:
+    def __init__(
+        self,
+        credentials: Callable[[], Credentials],
+        *,
+        timeout_s: tuple[float, float] = (2.0, 5.0),
+        page_size: int = 500,
+    ) -> None:
         """`timeout_s` is for the connection and for the answer; the client has none of its own."""
         self._credentials = credentials
         self._timeout_s = timeout_s
+        self._page_size = page_size
         self._api: Any = None
 
     def node(self, name: str) -> Node | Absent:
@@ -127,7 +133,9 @@ class KubernetesEdge:
     def _list(self, what: str, api: str, method: str, **query: Any) -> Iterator[dict[str, Any]]:
         token = None
         while True:
-            page = self._read(what, api, method, limit=_PAGE_SIZE, **({"_continue": token} if token else {}), **query)
+            page = self._read(
+                what, api, method, limit=self._page_size, **({"_continue": token} if token else {}), **query
+            )
             if not isinstance(page.get("items"), list):
                 raise RetryableError(f"Kubernetes {what}: the answer is not a list of the API")
             yield from page["items"]

@@ -65,9 +65,12 @@ class OrderedQueue(Queue):
             self._accept(message)
 
     def take(
-        self, count: int, wait_s: float, visibility_s: int, unless: Callable[[], bool] = lambda: False
+        self, count: int, wait_s: float, visibility_s: int | None = None, unless: Callable[[], bool] = lambda: False
     ) -> list[Message]:
-        """Receive up to `count` messages, waiting up to `wait_s` for the first; ends early once `unless` holds."""
+        """Receive up to `count` messages, waiting up to `wait_s` for the first; ends early once `unless` holds.
+
+        Without `visibility_s` the queue's own counts, as it is when a message is handed out.
+        """
         deadline = time.monotonic() + wait_s
         with self._messages_lock:
             while True:
@@ -116,7 +119,7 @@ class OrderedQueue(Queue):
             raise InvalidParameterValue(f"Value {receipt_handle} for parameter ReceiptHandle is invalid. {reason}")
         return current
 
-    def _take_now(self, count: int, visibility_s: int) -> list[Message]:
+    def _take_now(self, count: int, visibility_s: int | None) -> list[Message]:
         now = unix_time_millis()
         self._messages: list[Message] = [message for message in self._messages if not self._expired(message, now)]
         blocked: set[str] = set()
@@ -135,7 +138,8 @@ class OrderedQueue(Queue):
                 self._messages.remove(message)
                 _ordered(self.dead_letter_queue).redrive(message)
             else:
-                message.mark_received(visibility_timeout=visibility_s)
+                own_s = int(self.visibility_timeout)
+                message.mark_received(visibility_timeout=own_s if visibility_s is None else visibility_s)
                 taken.append(message)
         return taken
 

@@ -130,13 +130,12 @@ class _Poller:
         return most_batches(busy_s, (self._mapping.scaling_config or {}).get("MaximumConcurrency"))
 
     def _receive(self) -> list[Message]:
-        visibility_s = int(self._queue.visibility_timeout)
         size, window_s = self._mapping.batch_size, float(self._mapping.max_batch_window or 0)
-        messages = self._queue.take(min(size, 10), _LONG_POLL_S, visibility_s, unless=self._stopping.is_set)
+        messages = self._queue.take(min(size, 10), _LONG_POLL_S, unless=self._stopping.is_set)
         until = time.monotonic() + window_s
         while messages and len(messages) < size and not self._stopping.is_set():
             left_s = max(0.0, until - time.monotonic())
-            more = self._queue.take(min(size - len(messages), 10), left_s, visibility_s, unless=self._stopping.is_set)
+            more = self._queue.take(min(size - len(messages), 10), left_s, unless=self._stopping.is_set)
             if not more:
                 break
             messages += more

@@ -71,6 +71,7 @@ class Witness:
             threading.Thread(target=self._keep_watching, args=(thing,), daemon=True).start()
 
     def stop(self) -> None:
+        """Nothing is told any more. The watches themselves end at their next event."""
         self._stop.set()
 
     @property
@@ -100,6 +101,8 @@ class Witness:
             self._core.list_node, resource_version=listed.metadata.resource_version, timeout_seconds=_WATCH_S
         )
         for event in stream:
+            if self._stop.is_set():
+                return
             seen = _node(event["object"])
             self._put(self._nodes, seen.name, None if event["type"] == "DELETED" else seen)
 
@@ -113,6 +116,8 @@ class Witness:
             timeout_seconds=_WATCH_S,
         )
         for event in stream:
+            if self._stop.is_set():
+                return
             seen = _pod(event["object"])
             self._put(self._pods, seen.uid, None if event["type"] == "DELETED" else seen)
 

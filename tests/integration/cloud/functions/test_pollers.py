@@ -73,6 +73,16 @@ def test_a_failed_message_comes_back_after_its_visibility_timeout_and_is_dead_le
     assert left(aws, url) == (0, 0)
 
 
+def test_a_changed_visibility_timeout_counts_for_the_next_message(aws: LocalAws) -> None:
+    url, arn = aws.queue("impatient", VisibilityTimeout="60")
+    mapped(aws, "impatient", arn)
+    send(aws, url, {})
+    eventually(lambda: aws.ledger("impatient", "end"))  # and now the poller waits for the next one
+    aws.client("sqs").set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": "1"})
+    send(aws, url, {"raise": "always"})
+    eventually(lambda: len(aws.ledger("impatient", "begin")) == 3, within_s=8)
+
+
 def test_a_killed_functions_message_is_redelivered(aws: LocalAws) -> None:
     url, arn = aws.queue("killed", VisibilityTimeout="2")
     mapped(aws, "killed", arn)

@@ -7,60 +7,16 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from infra.local.cgroups import TOP, hierarchies
-from infra.local.places import WorldError, WorldPlace
+from infra.local.places import WorldError
 from infra.local.world import World, clean
 from tests.integration.local.worlds.light import eventually, light_world
+from tests.integration.local.worlds.traces import processes_of, traces
 
 pytestmark = pytest.mark.usefixtures("state")
-
-SETTINGS = ["net/ipv4/ip_forward", "kernel/panic", "kernel/panic_on_oops", "vm/overcommit_memory", "kernel/hostname"]
-
-
-@dataclass(frozen=True)
-class Traces:
-    """What a world could leave on the host."""
-
-    mounts: tuple[str, ...]
-    links: tuple[str, ...]
-    groups: tuple[str, ...]
-    processes: tuple[int, ...]
-    settings: tuple[str, ...]
-    files: tuple[str, ...]
-
-
-def traces(state: Path) -> Traces:
-    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    suffix = WorldPlace(state, "").group
-    groups = [str(path) for tree in hierarchies() for path in (tree.mount / TOP).rglob(f"*{suffix}*") if path.is_dir()]
-    return Traces(
-        tuple(mount for mount in mounts if "regrow" in mount),
-        tuple(sorted(entry.name for entry in Path("/sys/class/net").iterdir())),
-        tuple(groups),
-        tuple(processes_of(state)),
-        tuple(Path("/proc/sys", name).read_text() for name in SETTINGS),
-        tuple(str(path) for path in state.rglob("*")),
-    )
-
-
-def processes_of(state: Path) -> list[int]:
-    """Every process that a world of this state directory started has it in its environment, machines' or not."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                groups = (entry / "cgroup").read_text()
-                about = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
-            except (FileNotFoundError, ProcessLookupError, PermissionError):
-                continue  # it has just ended, or not even root may look into it, so it is not ours
-            if os.fsencode(state) in about or WorldPlace(state, "").group in groups:
-                found.append(int(entry.name))
-    return found
 
 
 def test_a_world_that_is_up_is_not_started_twice() -> None:
