@@ -15,10 +15,11 @@ from typing import Any
 import boto3
 
 from infra.deployment.stack import ensure_stack
-from infra.local import build, emulator, probe
+from infra.local.building import build, emulator
+from infra.local.host import probe
 from infra.local.places import CHECKOUT, WorldError
 from infra.local.progress import Progress
-from infra.local.world import World
+from infra.local.worlds.world import World
 
 CLUSTER_TEMPLATE = CHECKOUT / "infra/cluster/template.yaml"
 API_ADDRESS = "10.77.0.10"

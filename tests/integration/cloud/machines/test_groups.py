@@ -162,9 +162,7 @@ def test_launch_and_termination_are_told_as_documented(aws: Aws) -> None:
 def test_standby_with_replacement_and_back(aws: Aws) -> None:
     fleet = Fleet.of(aws, size=1)
     rested = fleet.wait_in_service(1)[0]["InstanceId"]
-    fleet.api.enter_standby(
-        AutoScalingGroupName=fleet.name, InstanceIds=[rested], ShouldDecrementDesiredCapacity=False
-    )
+    fleet.api.enter_standby(AutoScalingGroupName=fleet.name, InstanceIds=[rested], ShouldDecrementDesiredCapacity=False)
     eventually(lambda: len(fleet.ids()) == 2)
     assert fleet.state(rested) == "Standby"
     fleet.api.exit_standby(AutoScalingGroupName=fleet.name, InstanceIds=[rested])

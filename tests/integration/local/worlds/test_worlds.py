@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.local.cgroups import TOP, hierarchies
+from infra.local.linux.cgroups import TOP, hierarchies
 from infra.local.places import WorldError, WorldPlace
-from infra.local.world import World, clean
+from infra.local.worlds.world import World, clean
 from tests.integration.local.worlds.light import eventually, light_world
 
 pytestmark = pytest.mark.usefixtures("state")
