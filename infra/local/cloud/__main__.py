@@ -22,7 +22,7 @@ from infra.local.cloud.events import rule_api, topic_api
 from infra.local.cloud.events.bus import EventBus
 from infra.local.cloud.events.schedules import Schedules
 from infra.local.cloud.extension import REGION
-from infra.local.cloud.formation import balancing
+from infra.local.cloud.formation import load_balancers
 from infra.local.cloud.functions import lambda_api
 from infra.local.cloud.functions.environments import Functions
 from infra.local.cloud.functions.pollers import Pollers
@@ -96,7 +96,7 @@ def assemble(place: WorldPlace) -> tuple[Cloud, Sequence[Part]]:
     topic_api.install(functions)
     rule_api.install(bus)
     balancer_api.install(balancer.health_of, balancer.second_s)
-    balancing.install()
+    load_balancers.install()
     return cloud, (functions, bus, Schedules(bus), Pollers(functions, pickup_s=delays.poller_s), balancer)
 
 

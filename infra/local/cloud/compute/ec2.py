@@ -1,10 +1,9 @@
-"""EC2 whose instances are machines: moto's backend and API with the calls that start and end them replaced."""
+"""EC2 whose instances are machines: moto's backend with the calls that start and end them replaced."""
 
 from __future__ import annotations
 
 import re
 import threading
-from functools import partial
 from typing import Any
 
 from moto.core.types import Base64EncodedString
@@ -15,20 +14,20 @@ from moto.ec2.exceptions import (
     OperationDisableApiStopNotPermitted,
     OperationNotPermitted4,
 )
-from moto.ec2.models import EC2Backend, ec2_backends
-from moto.ec2.models import instances as moto_instances
-from moto.ec2.models import subnets as moto_subnets
+from moto.ec2.models import EC2Backend
 from moto.ec2.models.instances import Instance, InstanceState, Reservation
 from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE, get_prefix
 from moto.elbv2.models import elbv2_backends
 
-from infra.local.cloud.compute.ec2_api import MachinesResponse, Moved
-from infra.local.cloud.compute.instances import MachineInstance, MachineSubnet
+from infra.local.cloud.compute.instances import MachineInstance
 from infra.local.cloud.compute.power import Power
 from infra.local.cloud.surroundings import Surroundings
 
 NO_TOKEN = "ABCDE"  # noqa: S105 - not a secret
 """What moto's API hands on when the caller gave no client token."""
+
+Moved = list[tuple[Instance, InstanceState]]
+"""Instances, each with the state that it was in before."""
 
 
 class MachinesBackend(EC2Backend):
@@ -208,11 +207,3 @@ def _require_ids(instance_ids: list[str]) -> None:
     for instance_id in instance_ids:
         if not re.fullmatch(r"i-([0-9a-f]{8}|[0-9a-f]{17})", instance_id):
             raise EC2ClientError("InvalidInstanceID.Malformed", f'Invalid id: "{instance_id}"')
-
-
-def install(surroundings: Surroundings) -> None:
-    """Put this EC2 in moto's place. To be called before the first backend is made."""
-    moto_instances.Instance = MachineInstance
-    moto_subnets.Subnet = MachineSubnet
-    ec2_backends.backend = partial(MachinesBackend, surroundings)
-    ec2_urls.url_paths["{0}/"] = MachinesResponse.dispatch

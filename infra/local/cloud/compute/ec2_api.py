@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from functools import partial
+from typing import cast
 
 from moto.core.responses import ActionResult
-from moto.ec2.models.instances import Instance, InstanceState
+from moto.ec2 import urls as ec2_urls
+from moto.ec2.models import ec2_backends
+from moto.ec2.models import instances as moto_instances
+from moto.ec2.models import subnets as moto_subnets
 from moto.ec2.responses import EC2Response
 
-if TYPE_CHECKING:
-    from infra.local.cloud.compute.ec2 import MachinesBackend
-
-Moved = list[tuple[Instance, InstanceState]]
-"""Instances, each with the state that it was in before."""
+from infra.local.cloud.compute.ec2 import MachinesBackend, Moved
+from infra.local.cloud.compute.instances import MachineInstance, MachineSubnet
+from infra.local.cloud.surroundings import Surroundings
 
 
 class MachinesResponse(EC2Response):
@@ -36,7 +38,7 @@ class MachinesResponse(EC2Response):
 
     @property
     def _machines(self) -> MachinesBackend:
-        return cast("MachinesBackend", self.ec2_backend)
+        return cast(MachinesBackend, self.ec2_backend)
 
 
 def _moved(title: str, moved: Moved) -> ActionResult:
@@ -52,3 +54,11 @@ def _moved(title: str, moved: Moved) -> ActionResult:
             ]
         }
     )
+
+
+def install(surroundings: Surroundings) -> None:
+    """Put this EC2 in moto's place. To be called before the first backend is made."""
+    moto_instances.Instance = MachineInstance
+    moto_subnets.Subnet = MachineSubnet
+    ec2_backends.backend = partial(MachinesBackend, surroundings)
+    ec2_urls.url_paths["{0}/"] = MachinesResponse.dispatch

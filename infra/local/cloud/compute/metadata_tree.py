@@ -5,16 +5,12 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
 
 from moto.autoscaling.models import autoscaling_backends
 from moto.ec2.models import ec2_backends
 
 from infra.local.cloud.compute.credentials import Credentials
 from infra.local.cloud.compute.instances import MachineInstance
-
-if TYPE_CHECKING:
-    from infra.local.cloud.groups.autoscaling import GroupsBackend
 
 Answer = str | bytes | None
 ALIVE = ("pending", "running", "shutting-down", "stopping")
@@ -99,10 +95,9 @@ class MetadataTree:
 
 
 def _target_state(instance: MachineInstance) -> Answer:
-    backend = cast("GroupsBackend", autoscaling_backends[instance.owner_id][instance.region_name])
-    found = (group.member(instance.id) for group in backend.groups())
-    member = next((member for member in found if member is not None), None)
-    return member.target_state if member else None
+    groups = autoscaling_backends[instance.owner_id][instance.region_name].autoscaling_groups
+    members = (member for group in list(groups.values()) for member in group.instance_states)
+    return next((member.target_state for member in members if member.instance_id == instance.id), None)
 
 
 def _tags(instance: MachineInstance, key: str) -> Answer:

@@ -6,10 +6,8 @@ from __future__ import annotations
 from typing import Any, cast
 
 from moto.autoscaling.models import FakeAutoScalingGroup, autoscaling_backends
-from moto.cloudformation import parsing
 from moto.core.common_models import CloudFormationModel
 
-from infra.local.cloud.formation import alerts, stack_update, stores
 from infra.local.cloud.groups.autoscaling import GroupsBackend
 from infra.local.cloud.groups.group import Group
 
@@ -117,13 +115,4 @@ def _number(value: Any) -> int | None:
     return None if value is None else int(value)
 
 
-RESOURCES = (GroupResource, HookResource, *stores.RESOURCES, *alerts.RESOURCES)
-"""All that are in place once this module is imported: moto asks for subclasses, the last one of a type wins."""
-
-
-def install() -> None:
-    """Have moto's CloudFormation look for its classes afresh, and update stacks as `stack_update` does."""
-    stack_update.install()
-    parsing.get_model_list.cache_clear()
-    parsing.get_model_map.cache_clear()
-    parsing.get_name_type_map.cache_clear()
+RESOURCES = (GroupResource, HookResource)

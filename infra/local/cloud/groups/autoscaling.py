@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import threading
-from functools import partial
 from typing import Any, cast
 
-from moto.autoscaling import models as moto_autoscaling
 from moto.autoscaling import urls as autoscaling_urls
 from moto.autoscaling.exceptions import AutoscalingClientError, ValidationError
-from moto.autoscaling.models import autoscaling_backends
 from moto.core.utils import utcnow
 
 from infra.local.cloud.compute.ec2 import MachinesBackend
 from infra.local.cloud.groups.activities import Activity
-from infra.local.cloud.groups.autoscaling_api import GroupsResponse
 from infra.local.cloud.groups.group import Group
 from infra.local.cloud.groups.hook_calls import HookCalls
 from infra.local.cloud.groups.keeper import Keeper
@@ -201,10 +197,3 @@ class GroupsBackend(HookCalls):
 def _require_state(member: Member, state: str, towards: str) -> None:
     if member.lifecycle_state != state:
         raise ValidationError(f"The instance {member.instance_id} is not in {state} and cannot be moved to {towards}.")
-
-
-def install(surroundings: Surroundings) -> None:
-    """Put this Auto Scaling in moto's place. To be called before the first backend is made."""
-    moto_autoscaling.FakeAutoScalingGroup = Group
-    autoscaling_backends.backend = partial(GroupsBackend, surroundings)
-    autoscaling_urls.url_paths["{0}/$"] = GroupsResponse.dispatch

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import Any, cast
 
+from moto.autoscaling import models as moto_autoscaling
+from moto.autoscaling import urls as autoscaling_urls
 from moto.autoscaling.exceptions import ValidationError
+from moto.autoscaling.models import autoscaling_backends
 from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.responses import ActionResult, EmptyResult
 
-if TYPE_CHECKING:
-    from infra.local.cloud.groups.autoscaling import GroupsBackend
+from infra.local.cloud.groups.autoscaling import GroupsBackend
+from infra.local.cloud.groups.group import Group
+from infra.local.cloud.surroundings import Surroundings
 
 PAGE = 50
 
@@ -19,7 +24,7 @@ class GroupsResponse(AutoScalingResponse):
 
     @property
     def _groups(self) -> GroupsBackend:
-        return cast("GroupsBackend", self.autoscaling_backend)
+        return cast(GroupsBackend, self.autoscaling_backend)
 
     def create_auto_scaling_group(self) -> ActionResult:
         specifications = self._get_param("LifecycleHookSpecificationList", [])
@@ -100,3 +105,10 @@ class GroupsResponse(AutoScalingResponse):
         if start + size < len(entries):
             result["NextToken"] = page[-1][key]
         return ActionResult(result)
+
+
+def install(surroundings: Surroundings) -> None:
+    """Put this Auto Scaling in moto's place. To be called before the first backend is made."""
+    moto_autoscaling.FakeAutoScalingGroup = Group
+    autoscaling_backends.backend = partial(GroupsBackend, surroundings)
+    autoscaling_urls.url_paths["{0}/$"] = GroupsResponse.dispatch

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from threading import RLock
+from typing import Any, Protocol
 
 from moto.core.utils import utcnow
 
@@ -14,10 +15,17 @@ from infra.local.cloud.groups.lifecycle import Lifecycle
 from infra.local.cloud.groups.members import Member
 from infra.local.cloud.surroundings import Surroundings
 
-if TYPE_CHECKING:
-    from infra.local.cloud.groups.autoscaling import GroupsBackend
-
 GROUP_TAG = "aws:autoscaling:groupName"
+
+
+class Groups(Protocol):
+    """The groups of a region, and the lock that everybody holds who changes one."""
+
+    lock: RLock
+    ec2_backend: Any
+    autoscaling_groups: dict[str, Any]
+
+    def groups(self) -> list[Group]: ...
 
 
 class Keeper:
@@ -26,7 +34,7 @@ class Keeper:
     `wake` and `instance_changed` only set a timer, so anybody may call them holding any lock.
     """
 
-    def __init__(self, surroundings: Surroundings, backend: GroupsBackend, lifecycle: Lifecycle) -> None:
+    def __init__(self, surroundings: Surroundings, backend: Groups, lifecycle: Lifecycle) -> None:
         self._world = surroundings
         self._backend = backend
         self._lifecycle = lifecycle

@@ -13,7 +13,7 @@ import pytest
 from infra.local.cloud import extension
 from infra.local.cloud.balancing import balancer_api
 from infra.local.cloud.balancing.balancer import Balancer
-from infra.local.cloud.formation import balancing
+from infra.local.cloud.formation import load_balancers
 from infra.local.cloud.server import Cloud
 from tests.integration.cloud.machines.rig import QUICK, ListedMachines
 
@@ -85,7 +85,7 @@ def elb() -> Iterator[Balancing]:
     cloud = Cloud(ListedMachines(), QUICK, lambda _: None)
     cloud.install()
     balancer_api.install(balancer.health_of, balancer.second_s)
-    balancing.install()
+    load_balancers.install()
     cloud.start()
 
     def client(service: str) -> Any:
