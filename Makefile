@@ -37,7 +37,8 @@ unit: $(VENV)/complete ## decisions, as tables and properties
 	$(VENV)/bin/pytest tests/unit tests/faults
 
 integration: $(VENV)/complete ## one edge each, against its real other side
-	$(VENV)/bin/pytest tests/integration
+	$(VENV)/bin/pytest tests/integration/functions tests/integration/deploy tests/integration/node
+	$(VENV)/bin/pytest tests/integration/cloud tests/integration/local  # moto stays extended in a process that has done it
 
 e2e: $(VENV)/complete ## drills and bad input on a real cluster of its own
 	$(VENV)/bin/pytest tests/e2e

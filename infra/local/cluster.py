@@ -16,11 +16,12 @@ import boto3
 
 from infra.deployment.package import fetch_requirements
 from infra.deployment.stack import ensure_stack
-from infra.local import build, emulator, probe
-from infra.local.cache import cache_root
+from infra.local.building import build, emulator
+from infra.local.building.cache import cache_root
+from infra.local.host import probe
 from infra.local.places import CHECKOUT, WorldError
 from infra.local.progress import Progress
-from infra.local.world import World
+from infra.local.worlds.world import World
 
 CLUSTER_TEMPLATE = CHECKOUT / "infra/cluster/template.yaml"
 API_ADDRESS = "10.77.0.10"

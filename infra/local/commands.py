@@ -12,16 +12,16 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.deployment.failure import DeploymentError
 from infra.local import cluster
-from infra.local import status as world_status
-from infra.local.cgroups import CgroupError
+from infra.local.building.tools import SetupError
 from infra.local.drills.command import drill
 from infra.local.drills.kinds import KINDS
-from infra.local.image_store import ImageStoreError
+from infra.local.host.probe import UnfitHostError
+from infra.local.linux.cgroups import CgroupError
+from infra.local.machines.image_store import ImageStoreError
 from infra.local.places import WorldError
-from infra.local.probe import UnfitHostError
 from infra.local.progress import Progress
-from infra.local.tools import SetupError
-from infra.local.world import World, clean
+from infra.local.worlds import status as world_status
+from infra.local.worlds.world import World, clean
 
 DEFAULT_WORLD = "drill"
 TOLD = (WorldError, SetupError, UnfitHostError, DeploymentError, ImageStoreError, CgroupError)

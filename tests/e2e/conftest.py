@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from infra.local import cluster as local_cluster
-from infra.local.leftovers import remove_dead_world
 from infra.local.places import CHECKOUT, WorldError, WorldPlace, state_directory
 from infra.local.progress import Progress
-from infra.local.world import World, is_up
+from infra.local.worlds.leftovers import remove_dead_world
+from infra.local.worlds.world import World, is_up
 from tests.e2e.scene import Scene, scene_of
 
 KEPT_LOGS = CHECKOUT / "build" / "e2e-logs"

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from infra.local.cloud.faults import kill_function
+from infra.local.cloud.functions.faults import kill_function
 from tests.e2e.scene import Scene
 
 VISIBILITY_S = 5

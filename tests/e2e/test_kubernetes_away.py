@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from infra.local.cgroups import Cgroup
-from infra.local.cloud.faults import kill_function
+from infra.local.cloud.functions.faults import kill_function
 from infra.local.cluster import wait_for
+from infra.local.linux.cgroups import Cgroup
 from tests.e2e.journal import Journal
 from tests.e2e.scene import Scene, settings_of
 from tests.e2e.sights import see_machine

@@ -17,18 +17,19 @@ from pathlib import Path
 
 import pytest
 
-from infra.local.cgroups import Cgroup
 from infra.local.cluster import wait_for
+from infra.local.linux.cgroups import Cgroup
 from infra.local.places import CHECKOUT, WorldPlace
-from infra.local.world import clean, is_up
+from infra.local.worlds.world import clean, is_up
 from tests.integration.local.worlds.light import light_world
 from tests.integration.local.worlds.traces import processes_of, traces
 
 # In a process of its own, which enters that world's network.
 CLUSTER_UP = """
-from infra.local import build, cluster
+from infra.local import cluster
+from infra.local.building import build
 from infra.local.progress import Progress
-from infra.local.world import World
+from infra.local.worlds.world import World
 
 progress = Progress()
 up = cluster.enter(World.up("doomed", programs=build.build(progress), progress=progress.say))

@@ -14,21 +14,24 @@ from typing import Protocol
 import boto3
 from pyroute2 import IPRoute
 
-from infra.local import emulator
-from infra.local.machines import Machines
-from infra.local.network import BRIDGE
-from infra.local.network_plan import AWS_ENDPOINT, METADATA, VPC
+from infra.local.building import emulator
+from infra.local.cloud.balancing import balancer_api
+from infra.local.cloud.balancing.balancer import Balancer
+from infra.local.cloud.delays import Delays
+from infra.local.cloud.events import rule_api, topic_api
+from infra.local.cloud.events.bus import EventBus
+from infra.local.cloud.events.schedules import Schedules
+from infra.local.cloud.extension import REGION
+from infra.local.cloud.formation import load_balancers
+from infra.local.cloud.functions import lambda_api
+from infra.local.cloud.functions.environments import Functions
+from infra.local.cloud.functions.pollers import Pollers
+from infra.local.cloud.queues import fifo
+from infra.local.cloud.server import Cloud
+from infra.local.machines.machines import Machines
+from infra.local.network.bridge import BRIDGE
+from infra.local.network.plan import AWS_ENDPOINT, METADATA, VPC
 from infra.local.places import WorldPlace
-
-from . import balancer_api, balancer_formation, fifo, lambda_api, rule_api, topic_api
-from .balancer import Balancer
-from .bus import EventBus
-from .delays import Delays
-from .environments import Functions
-from .extension import REGION
-from .pollers import Pollers
-from .schedules import Schedules
-from .server import Cloud
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +96,7 @@ def assemble(place: WorldPlace) -> tuple[Cloud, Sequence[Part]]:
     topic_api.install(functions)
     rule_api.install(bus)
     balancer_api.install(balancer.health_of, balancer.second_s)
-    balancer_formation.install()
+    load_balancers.install()
     return cloud, (functions, bus, Schedules(bus), Pollers(functions, pickup_s=delays.poller_s), balancer)
 
 

@@ -15,12 +15,14 @@ from moto.moto_server.werkzeug_app import (
 )
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from . import autoscaling, ec2, formation
-from .delays import Delays
-from .happenings import Publish
-from .hardware import Hardware
-from .metadata import MetadataServer
-from .surroundings import Surroundings
+from infra.local.cloud.compute import ec2_api
+from infra.local.cloud.compute.metadata import MetadataServer
+from infra.local.cloud.delays import Delays
+from infra.local.cloud.events.happenings import Publish
+from infra.local.cloud.formation import resources
+from infra.local.cloud.groups import autoscaling_api
+from infra.local.cloud.surroundings import Surroundings
+from infra.local.machines.hardware import Hardware
 
 log = logging.getLogger(__name__)
 
@@ -101,9 +103,9 @@ class Cloud:
         for backends in used:
             backends.clear()
         used.clear()
-        ec2.install(self.surroundings)
-        autoscaling.install(self.surroundings)
-        formation.install()
+        ec2_api.install(self.surroundings)
+        autoscaling_api.install(self.surroundings)
+        resources.install()
 
     def start(self, prepare: Callable[[str], None] = lambda _: None) -> None:
         """Serve. `prepare` gets the endpoint, and may use it, before GET / is answered."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .delays import Delays
-from .happenings import Publish
-from .hardware import Hardware
-from .timers import Timers
+from infra.local.cloud.delays import Delays
+from infra.local.cloud.events.happenings import Publish
+from infra.local.cloud.timers import Timers
+from infra.local.machines.hardware import Hardware
 
 StateListener = Callable[[str, str], None]
 """Called with an instance id and its new state; must return at once."""

@@ -12,7 +12,7 @@ from infra.local.drills.kinds import KINDS
 from infra.local.drills.run import run
 from infra.local.places import CHECKOUT, WorldError
 from infra.local.progress import Progress
-from infra.local.world import World
+from infra.local.worlds.world import World
 
 RECORDS = CHECKOUT / "build" / "drills"
 

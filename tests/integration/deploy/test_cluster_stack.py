@@ -13,8 +13,9 @@ import pytest
 
 from infra.deploy import CHECKOUT
 from infra.deployment.stack import ensure_stack, remove_stack
-from infra.local.cloud import balancer_api, balancer_formation
-from infra.local.cloud.balancer import Balancer
+from infra.local.cloud.balancing import balancer_api
+from infra.local.cloud.balancing.balancer import Balancer
+from infra.local.cloud.formation import load_balancers
 from infra.local.cloud.server import Cloud
 from tests.integration.cloud.machines.rig import QUICK, ListedMachines, eventually
 
@@ -73,7 +74,7 @@ def site() -> Iterator[Site]:
     cloud = Cloud(machines, QUICK, lambda _: None)
     cloud.install()
     balancer_api.install(balancer.health_of, balancer.second_s)
-    balancer_formation.install()
+    load_balancers.install()
     cloud.start()
     try:
         yield Site(cloud.endpoint, machines)

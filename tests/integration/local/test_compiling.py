@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from infra.local import toolchain
-from infra.local.build import SOURCES
-from infra.local.compiling import Target, compile_target
+from infra.local.building import toolchain
+from infra.local.building.build import SOURCES
+from infra.local.building.compiling import Target, compile_target
+from infra.local.building.tools import SetupError
 from infra.local.progress import Progress
-from infra.local.tools import SetupError
 
 QUIET = Progress(io.StringIO())
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.local.emulator import ensure
+from infra.local.building.emulator import ensure
 from infra.local.progress import Progress
 
 HANDLER = "import boto3\ndef handler(event, context):\n    return {'got': event, 'boto3': boto3.__version__}\n"

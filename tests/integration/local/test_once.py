@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from infra.local.cache import make_once
+from infra.local.building.cache import make_once
 from infra.local.progress import Progress
 
 # Compiles pause into the directory argv[1], and notes in the file argv[2] that it did.
 MAKER = """
 import sys
 from pathlib import Path
-from infra.local import build, toolchain
-from infra.local.cache import make_once
-from infra.local.compiling import Target, compile_target
+from infra.local.building import build, toolchain
+from infra.local.building.cache import make_once
+from infra.local.building.compiling import Target, compile_target
 from infra.local.progress import Progress
 
 def make(partial):
@@ -39,7 +39,7 @@ print(make_once(Path(sys.argv[1]), make, Progress()))
 DAWDLER = """
 import sys, time
 from pathlib import Path
-from infra.local.cache import make_once
+from infra.local.building.cache import make_once
 from infra.local.progress import Progress
 
 def make(partial):
@@ -130,7 +130,7 @@ def test_what_is_there_is_returned_at_once_without_making(place: Path) -> None:
 def test_a_command_does_not_outlive_the_build_that_was_killed(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     script = (
-        "import sys; from infra.local.tools import run; "
+        "import sys; from infra.local.building.tools import run; "
         "run(['sh', '-c', 'echo $$ > \"$0\"; echo begun >&2; exec sleep 600', sys.argv[1]], otherwise='', "
         "is_progress=lambda line: print(line, flush=True) is None)"
     )

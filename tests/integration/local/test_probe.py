@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.local.probe import CGROUPS, probe
+from infra.local.host.probe import CGROUPS, probe
 
 
 def test_a_host_that_can_run_the_tests_passes_each_trial() -> None:
@@ -27,7 +27,7 @@ def test_the_trials_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_root_without_the_rights_of_root_is_refused_with_the_reason() -> None:
-    confined = ["unshare", "--user", "--map-root-user", sys.executable, "-m", "infra.local.probe"]
+    confined = ["unshare", "--user", "--map-root-user", sys.executable, "-m", "infra.local.host.probe"]
     outcome = subprocess.run(confined, capture_output=True, text=True, timeout=60)
     assert outcome.returncode == 1
     assert "No overlay can be mounted" in outcome.stderr

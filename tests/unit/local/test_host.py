@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from infra.local.host import GIB, Disk, HostFacts, problems
+from infra.local.host.requirements import GIB, Disk, HostFacts, problems
 
 GOOD = HostFacts(
     system="Linux",

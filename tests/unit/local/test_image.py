@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from infra.local.image import write_image
+from infra.local.building.image import write_image
 
 NAMES = ("registry.k8s.io/pause:3.10.2", "registry.k8s.io/etcd:3.6.8-0")
 

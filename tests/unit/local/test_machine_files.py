@@ -4,7 +4,7 @@ import json
 import tomllib
 from ipaddress import IPv4Address
 
-from infra.local.machine_files import SANDBOX_IMAGE, Identity, containerd_settings, files
+from infra.local.machines.files import SANDBOX_IMAGE, Identity, containerd_settings, files
 
 MACHINE = Identity("i-0123456789abcdef0", "ip-10-77-1-11.ec2.internal", IPv4Address("10.77.1.11"))
 FILES = files(MACHINE, may_raise_limits=True)

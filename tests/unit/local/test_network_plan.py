@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.local.network_plan import VPC, AddressError, mac, pod_subnet
+from infra.local.network.plan import VPC, AddressError, mac, pod_subnet
 
 addresses = st.builds(lambda x, y: IPv4Address(f"10.77.{x}.{y}"), st.integers(0, 3), st.integers(0, 255))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.local.build import CONTAINERD_VERSION, KUBERNETES_VERSION, SOURCES, TARGETS, programs_key
+from infra.local.building.build import CONTAINERD_VERSION, KUBERNETES_VERSION, SOURCES, TARGETS, programs_key
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.local.tools import SetupError, run
+from infra.local.building.tools import SetupError, run
 
 FAILS_TWICE = 'echo x >> tries; echo "try $(wc -l < tries)" >&2; [ "$(wc -l < tries)" -ge 3 ] && echo worked'
 

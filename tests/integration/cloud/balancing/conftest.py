@@ -10,8 +10,10 @@ from typing import Any
 import boto3
 import pytest
 
-from infra.local.cloud import balancer_api, balancer_formation, extension
-from infra.local.cloud.balancer import Balancer
+from infra.local.cloud import extension
+from infra.local.cloud.balancing import balancer_api
+from infra.local.cloud.balancing.balancer import Balancer
+from infra.local.cloud.formation import load_balancers
 from infra.local.cloud.server import Cloud
 from tests.integration.cloud.machines.rig import QUICK, ListedMachines
 
@@ -83,7 +85,7 @@ def elb() -> Iterator[Balancing]:
     cloud = Cloud(ListedMachines(), QUICK, lambda _: None)
     cloud.install()
     balancer_api.install(balancer.health_of, balancer.second_s)
-    balancer_formation.install()
+    load_balancers.install()
     cloud.start()
 
     def client(service: str) -> Any:

@@ -7,13 +7,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from infra.local.cloud import extension, fifo, lambda_api, rule_api, topic_api
-from infra.local.cloud.bus import EventBus
-from infra.local.cloud.environments import Functions
-from infra.local.cloud.pollers import Pollers
-from infra.local.cloud.schedules import Schedules
+from infra.local.building.emulator import Emulator, ensure
+from infra.local.cloud import extension
+from infra.local.cloud.events import rule_api, topic_api
+from infra.local.cloud.events.bus import EventBus
+from infra.local.cloud.events.schedules import Schedules
+from infra.local.cloud.functions import lambda_api
+from infra.local.cloud.functions.environments import Functions
+from infra.local.cloud.functions.pollers import Pollers
+from infra.local.cloud.queues import fifo
 from infra.local.cloud.server import Cloud
-from infra.local.emulator import Emulator, ensure
 from tests.integration.cloud.functions.local_aws import LocalAws
 from tests.integration.cloud.machines.rig import QUICK, ListedMachines
 

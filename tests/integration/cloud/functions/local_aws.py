@@ -14,9 +14,9 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from infra.local.cloud.bus import EventBus
-from infra.local.cloud.environments import Functions
-from infra.local.cloud.pollers import Pollers
+from infra.local.cloud.events.bus import EventBus
+from infra.local.cloud.functions.environments import Functions
+from infra.local.cloud.functions.pollers import Pollers
 
 # What the functions of these tests do is told by their event; each run leaves a line in a file that tests read.
 HANDLER = """

@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.awslambda.models import lambda_backends
 
-from infra.local.cloud.faults import kill_function
+from infra.local.cloud.functions.faults import kill_function
 from tests.integration.cloud.functions.local_aws import LocalAws, eventually, zipped
 
 

@@ -17,8 +17,8 @@ PROGRAM = """
 import sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from infra.local.cloud.emulation import Environment
-from infra.local.emulator import ensure
+from infra.local.building.emulator import ensure
+from infra.local.cloud.functions.emulation import Environment
 
 starter = ThreadPoolExecutor(1)
 def made():

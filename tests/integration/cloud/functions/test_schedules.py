@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from infra.local.cloud.schedules import Schedules
+from infra.local.cloud.events.schedules import Schedules
 from tests.integration.cloud.functions.local_aws import LocalAws, eventually
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)

@@ -13,8 +13,8 @@ import pytest
 from botocore.config import Config
 
 from infra.local.cloud.delays import INSTANT, Delays
-from infra.local.cloud.hardware import MachineSpec
 from infra.local.cloud.server import Cloud
+from infra.local.machines.hardware import MachineSpec
 
 T = TypeVar("T")
 

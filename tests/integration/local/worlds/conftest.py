@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.local.world import clean
+from infra.local.worlds.world import clean
 from tests.integration.local.worlds.light import LightWorld, light_world
 
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from infra.local.machines import MachineError
+from infra.local.machines.machines import MachineError
 from infra.local.places import MachinePlace
-from infra.local.world import World
+from infra.local.worlds.world import World
 
 STANDIN = Path(__file__).with_name("standin.py")
 _numbers = itertools.count(1)

@@ -12,9 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-from infra.local.cloud.hardware import MachineSpec
-from infra.local.machines import MachineError, Machines
-from infra.local.network_plan import AWS_ENDPOINT, METADATA
+from infra.local.machines.hardware import MachineSpec
+from infra.local.machines.machines import MachineError, Machines
+from infra.local.network.plan import AWS_ENDPOINT, METADATA
 
 machines = Machines.of_world(sys.argv[1])
 metadata: dict[str, dict[str, str]] = {}

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.local.cgroups import Cgroup, hierarchies
-from infra.local.machines import MachineError
-from infra.local.network import cable
+from infra.local.linux.cgroups import Cgroup, hierarchies
+from infra.local.machines.machines import MachineError
+from infra.local.network.bridge import cable
 from tests.integration.local.worlds.light import LightWorld, Machine, eventually
 
 SERVER = "exec python3 -m http.server 8000"

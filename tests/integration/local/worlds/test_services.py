@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.local.world import World
+from infra.local.worlds.world import World
 from tests.integration.local.worlds.light import STANDIN, LightWorld, Machine, eventually
 
 CONTAINERD = """#!/usr/local/bin/python3

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from infra.local.places import WorldError
-from infra.local.world import World, clean
+from infra.local.worlds.world import World, clean
 from tests.integration.local.worlds.light import eventually, light_world
 from tests.integration.local.worlds.traces import processes_of, traces
 

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.local.cgroups import TOP, hierarchies
+from infra.local.linux.cgroups import TOP, hierarchies
 from infra.local.places import WorldPlace
 
 SETTINGS = [

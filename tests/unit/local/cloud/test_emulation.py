@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from infra.local.cloud.emulation import understood
+from infra.local.cloud.functions.emulation import understood
 
 ID = "f59a4a3c-41dc-4c15-a9f0-65e0cca21537"
 RAISED = {"errorMessage": "no", "errorType": "ValueError", "requestId": ID, "stackTrace": []}

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from infra.local.cloud.expressions import ExpressionError, parse
+from infra.local.cloud.events.expressions import ExpressionError, parse
 
 # A Sunday.
 NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)

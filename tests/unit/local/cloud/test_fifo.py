@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from moto.sqs.models import Message
 
-from infra.local.cloud.fifo import Deduplication
+from infra.local.cloud.queues.fifo import Deduplication
 
 
 def message(message_id: str, group: str = "g", deduplication_id: str | None = "d") -> Message:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.local.cloud.packages import PackageRefusedError, Packages
+from infra.local.cloud.functions.packages import PackageRefusedError, Packages
 
 
 def package(text: str) -> tuple[bytes, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from infra.local.cloud.pollers import most_batches
+from infra.local.cloud.functions.pollers import most_batches
 
 
 @pytest.mark.parametrize(

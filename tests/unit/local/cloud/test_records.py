@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from infra.local.cloud.records import failed_ids
+from infra.local.cloud.functions.records import failed_ids
 
 BATCH = {"a", "b"}
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from infra.local.cloud.targets import HEALTHY, INITIAL, Failure, Health, HealthCheck, after_check, code_matches
+from infra.local.cloud.balancing.targets import (
+    HEALTHY,
+    INITIAL,
+    Failure,
+    Health,
+    HealthCheck,
+    after_check,
+    code_matches,
+)
 
 CHECK = HealthCheck("TCP", None, "/", "200", interval_s=10, timeout_s=5, healthy_after=3, unhealthy_after=2)
 REFUSED = Failure("Target.FailedHealthChecks", "Health checks failed")

@@ -1,0 +1,1 @@
+"""The programs that everything runs: compiled from their Go modules or fetched, once, and kept in the cache."""

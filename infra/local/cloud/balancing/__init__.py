@@ -1,0 +1,1 @@
+"""Elastic Load Balancing: network load balancers that probe, carry and drain."""

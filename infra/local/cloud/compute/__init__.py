@@ -1,0 +1,1 @@
+"""EC2: instances that are machines, their power, metadata and credentials."""

@@ -1,0 +1,1 @@
+"""EventBridge and SNS: what happened, who is told, and what is due by the clock."""

@@ -1,0 +1,1 @@
+"""CloudFormation: the resources that moto lacks or replaces where AWS updates."""

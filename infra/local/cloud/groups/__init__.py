@@ -1,0 +1,1 @@
+"""Auto Scaling: groups that start and end machines, and the hooks that hold these."""

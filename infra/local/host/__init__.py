@@ -1,0 +1,1 @@
+"""Whether this host can carry a world, told before anything starts."""

@@ -1,0 +1,1 @@
+"""What worlds and machines are made of: the kernel's namespaces and control groups."""

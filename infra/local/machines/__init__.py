@@ -1,0 +1,1 @@
+"""EC2's hardware: machines made of namespaces, from firmware and root to the image's init."""

@@ -1,0 +1,1 @@
+"""A world's network: its plan of addresses, and the bridge and cables that follow it."""
