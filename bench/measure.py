@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from infra.local.cluster import Cluster, wait_for
-from infra.local.drills.findings import Before, pods_missing
+from infra.local.drills.findings import pods_missing
 from infra.local.drills.kinds import KINDS
-from infra.local.drills.run import REPLICAS, WORKLOAD, invoke_drill, run
+from infra.local.drills.run import before_kill, invoke_drill, prepare_workload, run
 from infra.local.drills.witness import Witness
 
 EVENT: dict[str, Any] = {
@@ -48,13 +48,11 @@ def drills(cluster: Cluster, count: int, say: Callable[[str], None]) -> dict[str
 
 def alone(cluster: Cluster, say: Callable[[str], None]) -> float:
     """Seconds from the kill until all pods are Ready elsewhere, with Regrow switched off: Kubernetes alone."""
-    cluster.kubectl("apply", "-f", str(WORKLOAD))
     witness = Witness(cluster.kubeconfig)
     witness.start()
-    wait_for("the workload's pods", lambda: sum(pod.ready for pod in witness.pods.values()) == REPLICAS, within_s=120)
+    prepare_workload(cluster, witness)
     victim = invoke_drill(cluster, {"do": "drill", "dry_run": True})["machine"]
-    lost = frozenset(uid for uid, pod in witness.pods.items() if pod.node == victim)
-    before = Before(REPLICAS, victim, witness.nodes[victim].uid, lost)
+    before = before_kill(witness, victim)
     with _switched_off(cluster):
         say(f"killing {victim} with Regrow switched off; this takes six minutes")
         started = time.monotonic()
@@ -80,7 +78,7 @@ def _switched_off(cluster: Cluster) -> Iterator[None]:
 
 
 def cold_starts(cluster: Cluster, count: int) -> dict[str, float]:
-    """Median seconds of a whole cold invocation that has nothing to do, of each function."""
+    """Median seconds of a whole cold invocation that has nothing to do, of each function; a sweep always lists all."""
     client = cluster.client("lambda")
     medians = {}
     for function, payload in HARMLESS.items():

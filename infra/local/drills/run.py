@@ -30,11 +30,10 @@ _LOOK_EVERY_S = 0.1
 
 def run(cluster: Cluster, kind: Kind, show: Callable[[str], None]) -> dict[str, Any]:
     """Prepare, kill, watch until all is whole or the time is over; return the record of it."""
-    cluster.kubectl("apply", "-f", str(WORKLOAD))
     witness = Witness(cluster.kubeconfig)
     witness.start()
     try:
-        wait_for("the workload's pods, Ready on every worker", lambda: _spread(cluster, witness), within_s=120)
+        prepare_workload(cluster, witness)
         with _no_rules(cluster, show) if not kind.events else _all_rules():
             return _kill_and_watch(cluster, kind, witness, show)
     finally:
@@ -44,12 +43,11 @@ def run(cluster: Cluster, kind: Kind, show: Callable[[str], None]) -> dict[str, 
 def _kill_and_watch(cluster: Cluster, kind: Kind, witness: Witness, show: Callable[[str], None]) -> dict[str, Any]:
     would = invoke_drill(cluster, {"do": "drill", "dry_run": True})
     victim = would["machine"]
-    lost = frozenset(uid for uid, pod in witness.pods.items() if pod.node == victim)
-    before = Before(REPLICAS, victim, witness.nodes[victim].uid, lost)
+    before = before_kill(witness, victim)
     timeline = Timeline(show)
     news = News(cluster, witness, timeline, before)
     witness.tell = news.on_change
-    show(f"killing {victim} of {would['group']}, which runs {len(lost)} of {REPLICAS} pods")
+    show(f"killing {victim} of {would['group']}, which runs {len(before.pods)} of {REPLICAS} pods")
     invoke_drill(cluster, {"do": "drill", "machine": victim})
 
     deadline = time.monotonic() + HEALED_WITHIN_S[cluster.delays]
@@ -60,6 +58,17 @@ def _kill_and_watch(cluster: Cluster, kind: Kind, witness: Witness, show: Callab
         if healed or time.monotonic() > deadline:
             return _record(cluster, kind, timeline, findings, victim=victim, healed=healed)
         time.sleep(_LOOK_EVERY_S)
+
+
+def prepare_workload(cluster: Cluster, witness: Witness) -> None:
+    """Bring the pods up, so that every worker has some to lose."""
+    cluster.kubectl("apply", "-f", str(WORKLOAD))
+    wait_for("the workload's pods, Ready on every worker", lambda: _spread(cluster, witness), within_s=120)
+
+
+def before_kill(witness: Witness, victim: str) -> Before:
+    lost = frozenset(uid for uid, pod in witness.pods.items() if pod.node == victim)
+    return Before(REPLICAS, victim, witness.nodes[victim].uid, lost)
 
 
 def invoke_drill(cluster: Cluster, request: dict[str, Any]) -> dict[str, Any]:
