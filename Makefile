@@ -36,9 +36,10 @@ lint: $(VENV)/complete ## style, types, import layers
 unit: $(VENV)/complete ## decisions, as tables and properties
 	$(VENV)/bin/pytest tests/unit tests/faults
 
+# Two processes: in one that has extended moto for the local world, the other tests would find it extended.
 integration: $(VENV)/complete ## one edge each, against its real other side
-	$(VENV)/bin/pytest tests/integration/functions tests/integration/deploy tests/integration/node
-	$(VENV)/bin/pytest tests/integration/cloud tests/integration/local  # moto stays extended in a process that has done it
+	$(VENV)/bin/pytest tests/integration/functions tests/integration/node
+	$(VENV)/bin/pytest tests/integration/cloud tests/integration/deploy tests/integration/local
 
 e2e: $(VENV)/complete ## drills and bad input on a real cluster of its own
 	$(VENV)/bin/pytest tests/e2e
