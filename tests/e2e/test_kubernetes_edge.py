@@ -43,26 +43,37 @@ def node(scene: Scene, kubernetes: KubernetesEdge) -> Iterator[Callable[[], Node
         scene.core.delete_node(NAME)
 
 
+def changed(change: Callable[[Node], None], node: Callable[[], Node]) -> None:
+    """Change the Node as it is now: the node lifecycle controller writes its own taints to it meanwhile."""
+    for _ in range(20):
+        try:
+            return change(node())
+        except ConflictError:
+            continue
+    pytest.fail("the Node never held still")
+
+
 def test_a_fence_cordons_and_keeps_what_others_have_tainted(
     kubernetes: KubernetesEdge, node: Callable[[], Node]
 ) -> None:
-    kubernetes.fence(node(), at=AT)
+    changed(lambda seen: kubernetes.fence(seen, at=AT), node)
     fenced = node()
     assert fenced.unschedulable
     assert {DEDICATED, EVICTING} <= set(fenced.taints)
     assert [taint.effect for taint in fenced.taints if taint.key == OUT_OF_SERVICE] == ["NoExecute"]
     assert fenced.annotations[CORDONED] == AT.isoformat()
 
-    kubernetes.fence(fenced, at=datetime.now(UTC))
+    changed(lambda seen: kubernetes.fence(seen, at=datetime.now(UTC)), node)
     again = node()
-    assert (again.taints, again.annotations) == (fenced.taints, fenced.annotations)
+    assert [taint.key for taint in again.taints].count(OUT_OF_SERVICE) == 1
+    assert again.annotations[CORDONED] == AT.isoformat()
 
 
 def test_a_restore_takes_our_fence_back_and_nothing_else(
     scene: Scene, kubernetes: KubernetesEdge, node: Callable[[], Node]
 ) -> None:
-    kubernetes.fence(node(), at=AT)
-    kubernetes.restore(node())
+    changed(lambda seen: kubernetes.fence(seen, at=AT), node)
+    changed(kubernetes.restore, node)
     restored = node()
     assert not restored.unschedulable
     assert not restored.out_of_service
@@ -70,8 +81,8 @@ def test_a_restore_takes_our_fence_back_and_nothing_else(
     assert CORDONED not in restored.annotations
 
     scene.core.patch_node(NAME, {"spec": {"unschedulable": True}})
-    kubernetes.fence(node(), at=AT)
-    kubernetes.restore(node())
+    changed(lambda seen: kubernetes.fence(seen, at=AT), node)
+    changed(kubernetes.restore, node)
     assert node().unschedulable, "a person has cordoned it"
     assert not node().out_of_service
 
