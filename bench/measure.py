@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from infra.local.cluster import Cluster, wait_for
 from infra.local.drills.findings import pods_missing
 from infra.local.drills.kinds import KINDS
-from infra.local.drills.run import before_kill, invoke_drill, prepare_workload, run
+from infra.local.drills.run import before_kill, invoke_drill, prepare_workload, rules_disabled, run
 from infra.local.drills.witness import Witness
 
 EVENT: dict[str, Any] = {
@@ -53,7 +52,8 @@ def alone(cluster: Cluster, say: Callable[[str], None]) -> float:
     prepare_workload(cluster, witness)
     victim = invoke_drill(cluster, {"do": "drill", "dry_run": True})["machine"]
     before = before_kill(witness, victim)
-    with _switched_off(cluster):
+    every_rule = [rule["Name"] for rule in cluster.client("events").list_rules()["Rules"]]
+    with rules_disabled(cluster, every_rule):
         say(f"killing {victim} with Regrow switched off; this takes six minutes")
         started = time.monotonic()
         invoke_drill(cluster, {"do": "drill", "machine": victim})
@@ -62,19 +62,6 @@ def alone(cluster: Cluster, say: Callable[[str], None]) -> float:
         took_s = time.monotonic() - started
     witness.stop()
     return round(took_s, 1)
-
-
-@contextmanager
-def _switched_off(cluster: Cluster) -> Iterator[None]:
-    events = cluster.client("events")
-    rules = [rule["Name"] for rule in events.list_rules()["Rules"]]
-    for rule in rules:
-        events.disable_rule(Name=rule)
-    try:
-        yield
-    finally:
-        for rule in rules:
-            events.enable_rule(Name=rule)
 
 
 def cold_starts(cluster: Cluster, count: int) -> dict[str, float]:

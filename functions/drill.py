@@ -113,8 +113,8 @@ def _drill(request: Mapping[str, Any], desk: Desk, settings: Settings, now: date
 
     victim, group = _victim(request, workers)
     for pause in desk.table.pauses():
-        if pause.of in (settings.cluster, group.name, victim) and now < pause.until:
-            raise RefusedError(f"{pause.of} is paused until {pause.until:%Y-%m-%d %H:%M:%SZ}: {pause.reason}")
+        if pause.holds((settings.cluster, group.name, victim), now):
+            raise RefusedError(str(pause))
     said = {"group": group.name, "machine": victim, "how": "terminated with no shutdown of its operating system"}
     if dry_run:
         return {"would": "drill", **said}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -59,6 +59,13 @@ class Pause:
     of: str
     until: datetime
     reason: str
+
+    def holds(self, subjects: Iterable[str], at: datetime) -> bool:
+        """Whether it is of one of these (cluster, group, machine) and has not ended at that time."""
+        return self.of in subjects and at < self.until
+
+    def __str__(self) -> str:
+        return f"{self.of} is paused until {self.until:%Y-%m-%d %H:%M:%SZ}: {self.reason}"
 
 
 @dataclass(frozen=True)

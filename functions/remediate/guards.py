@@ -30,10 +30,10 @@ def guard(plan: Plan, verdict: Verdict, facts: Facts, *, max_in_flight: int) -> 
             return None  # a cordon can be taken back; waiting for the table would cost the machine its notice
         return Refusal(f"the table cannot be read ({facts.memory.reason})", LATER)
 
-    subjects = {facts.cluster, facts.id, verdict.group.name if verdict.group else None}
+    subjects = {facts.cluster, facts.id, *([verdict.group.name] if verdict.group else [])}
     for pause in facts.memory.pauses:
-        if pause.of in subjects and facts.at < pause.until:
-            return Refusal(f"{pause.of} is paused until {pause.until:%Y-%m-%d %H:%M:%SZ}: {pause.reason}", None)
+        if pause.holds(subjects, facts.at):
+            return Refusal(str(pause), None)
 
     others = facts.memory.in_flight - {facts.id}
     if plan.opens_case and len(others) >= max_in_flight:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from functions.cluster.facts import Absent, Facts, Fleet, Memory, Phase, Unknown
 from functions.cluster.machine import Instance, InstanceId, InstanceState, Node, instance_of_provider_id
 from functions.errors import ConfigurationError, RetryableError
-from functions.remediate.outside import Ec2, Kubernetes, Outside
+from functions.remediate.outside import Kubernetes, Outside
 
 Fact = TypeVar("Fact")
 _ENDED = frozenset({InstanceState.TERMINATED, InstanceState.STOPPED})
@@ -54,11 +54,7 @@ def observe_fleet(cluster: str, outside: Outside, instance: Instance | Absent | 
     groups = outside.autoscaling.groups(cluster)
     if not isinstance(instance, Absent):
         return Fleet(groups, others_known=True)
-    return Fleet(groups, others_known=_knows_cluster(outside.ec2, cluster))
-
-
-def _knows_cluster(ec2: Ec2, cluster: str) -> bool:
-    return bool(ec2.fleet(cluster))
+    return Fleet(groups, others_known=bool(outside.ec2.fleet(cluster)))
 
 
 def find_node(kubernetes: Kubernetes, machine: InstanceId, facts: Facts) -> Node | Absent:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ def run(cluster: Cluster, kind: Kind, show: Callable[[str], None]) -> dict[str, 
     witness.start()
     try:
         prepare_workload(cluster, witness)
-        with _no_rules(cluster, show) if not kind.events else _all_rules():
+        with nullcontext() if kind.events else rules_disabled(cluster, event_rules(cluster, show)):
             return _kill_and_watch(cluster, kind, witness, show)
     finally:
         witness.stop()
@@ -93,24 +93,23 @@ def _spread(cluster: Cluster, witness: Witness) -> bool:
     return not idle
 
 
+def event_rules(cluster: Cluster, show: Callable[[str], None]) -> list[str]:
+    """Every rule that an event could match; the sweep's schedule is none of them."""
+    rules = [rule["Name"] for rule in cluster.client("events").list_rules()["Rules"] if rule.get("EventPattern")]
+    show(f"{len(rules)} event rules are disabled: only the sweep can find out now")
+    return rules
+
+
 @contextmanager
-def _no_rules(cluster: Cluster, show: Callable[[str], None]) -> Iterator[None]:
-    """Disable every rule that an event could match; the sweep's schedule goes on."""
+def rules_disabled(cluster: Cluster, rules: Sequence[str]) -> Iterator[None]:
     events = cluster.client("events")
-    rules = [rule["Name"] for rule in events.list_rules()["Rules"] if rule.get("EventPattern")]
     for rule in rules:
         events.disable_rule(Name=rule)
-    show(f"{len(rules)} event rules are disabled: only the sweep can find out now")
     try:
         yield
     finally:
         for rule in rules:
             events.enable_rule(Name=rule)
-
-
-@contextmanager
-def _all_rules() -> Iterator[None]:
-    yield
 
 
 def _sight(cluster: Cluster, witness: Witness, news: News) -> Sight:
