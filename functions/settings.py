@@ -15,7 +15,9 @@ class Settings:
     """What one deployment is told about its cluster.
 
     `max_in_flight` is how many machines may have their remains removed at the same time. `detach_deadline` is how
-    long volumes of a dead machine may stay attached before a person is told.
+    long volumes of a dead machine may stay attached before a person is told. `join_deadline` counts from a machine's
+    launch to its Ready Node, then the launch is given up; `launch_suspended` is for how long a group launches no more
+    after three of those in a row. `drain_deadline` is how long a machine in a terminate hook is held for its pods.
     """
 
     cluster: str
@@ -23,9 +25,24 @@ class Settings:
     later_queue_url: str
     table: str
     topic_arn: str
-    kubeconfig_parameter: str
+    kubeconfig_path: str
     max_in_flight: int = 2
     detach_deadline: timedelta = timedelta(minutes=6)
+    join_deadline: timedelta = timedelta(seconds=480)
+    drain_deadline: timedelta = timedelta(hours=1)
+    launch_suspended: timedelta = timedelta(hours=1)
+
+    def kubeconfig_parameter(self, identity: str) -> str:
+        """Return where the control plane published a function's Kubernetes identity."""
+        return f"{self.kubeconfig_path}/{identity}"
+
+    @property
+    def mint_function(self) -> str:
+        return f"regrow-{self.cluster}-mint"
+
+    @property
+    def approve_function(self) -> str:
+        return f"regrow-{self.cluster}-approve"
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str]) -> Settings:
@@ -60,11 +77,14 @@ class Settings:
             later_queue_url=url("REGROW_LATER_QUEUE_URL", "the URL of the queue of later looks"),
             table=required("REGROW_TABLE", "the name of the DynamoDB table"),
             topic_arn=topic_arn,
-            kubeconfig_parameter=required(
-                "REGROW_KUBECONFIG_PARAMETER", "the name of the SSM parameter with the function's kubeconfig"
-            ),
+            kubeconfig_path=required(
+                "REGROW_KUBECONFIG_PATH", "the path of the SSM parameters with the functions' kubeconfigs"
+            ).rstrip("/"),
             max_in_flight=number("REGROW_MAX_IN_FLIGHT", 2, 1, 100),
             detach_deadline=timedelta(seconds=number("REGROW_DETACH_DEADLINE_S", 360, 10, 86_400)),
+            join_deadline=timedelta(seconds=number("REGROW_JOIN_DEADLINE_S", 480, 30, 7200)),
+            drain_deadline=timedelta(seconds=number("REGROW_DRAIN_DEADLINE_S", 3600, 10, 172_800)),
+            launch_suspended=timedelta(seconds=number("REGROW_LAUNCH_SUSPENDED_S", 3600, 60, 604_800)),
         )
         if wrong:
             raise ConfigurationError("; ".join(wrong) + ". `make deploy` sets them from the remediator's stack.")

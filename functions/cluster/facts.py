@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
+from functions.cluster.joining import Approval, JoinRecord
 from functions.cluster.machine import Group, Instance, InstanceId, Member, Node, Pod, Role
 
 
@@ -69,13 +70,30 @@ class Pause:
 
 
 @dataclass(frozen=True)
+class Abandoned:
+    """A launch that was given up, since the last one of its group that joined."""
+
+    group: str
+    instance: InstanceId
+
+
+@dataclass(frozen=True)
 class Memory:
-    """What the table knows that matters to one machine."""
+    """What the table knows that matters to one machine. `joins` are its launches' join records, the latest last."""
 
     case: Case | None
     record: Record | None
     pauses: tuple[Pause, ...]
     in_flight: frozenset[InstanceId]
+    joins: tuple[JoinRecord, ...] = ()
+    approvals: tuple[Approval, ...] = ()
+    abandoned: tuple[Abandoned, ...] = ()
+
+    def join_of(self, launched_at: datetime) -> JoinRecord | None:
+        return next((join for join in self.joins if join.launched_at == launched_at), None)
+
+    def approval_of(self, launched_at: datetime) -> Approval | None:
+        return next((approval for approval in self.approvals if approval.launched_at == launched_at), None)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,10 @@ GROUP_TAG = "aws:autoscaling:groupName"  # set by Auto Scaling itself, stays on 
 OUT_OF_SERVICE_TAINT = "node.kubernetes.io/out-of-service"
 CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
 CORDONED_ANNOTATION = "regrow.dev/cordoned-at"
+DRAINING_ANNOTATION = "regrow.dev/draining-since"
+SUSPENDED_UNTIL_TAG = "regrow:launch-suspended-until"
+SUSPENDED_BECAUSE_TAG = "regrow:launch-suspended-because"
+VERSION_TAG = "regrow:kubernetes-version"  # of an image: the version of its kubeadm and kubelet, such as v1.36.3
 
 
 def instance_id(text: object) -> InstanceId | None:
@@ -61,6 +65,13 @@ class Instance:
     address: str | None  # a terminated instance has lost its private address
     launched_at: datetime
     tags: dict[str, str]
+    zone: str = ""
+    image: str = ""
+    private_addresses: tuple[str, ...] = ()  # IPv4 of all its network interfaces, primary and secondary
+    ipv6_addresses: tuple[str, ...] = ()  # the first one of each interface
+    public_address: str | None = None
+    private_dns_name: str | None = None  # EC2 may name it only some time after the launch
+    public_dns_name: str | None = None
 
     @property
     def cluster(self) -> str | None:
@@ -96,6 +107,11 @@ class Member:
         return self.lifecycle_state == "InService"
 
     @property
+    def pending(self) -> bool:
+        """On its way into service; an instance that goes to a warm pool (`Warmed:…`) is not."""
+        return self.lifecycle_state == "Pending" or self.lifecycle_state.startswith("Pending:")
+
+    @property
     def terminating(self) -> bool:
         return self.lifecycle_state.startswith("Terminating")
 
@@ -110,6 +126,8 @@ class Group:
     desired: int
     members: tuple[Member, ...]
     target_groups: tuple[str, ...]
+    suspended: frozenset[str] = frozenset()  # names of Auto Scaling processes, such as Launch
+    launch_suspended_until: datetime | None = None  # by us; from our tag on the group
 
     def member(self, instance: InstanceId) -> Member | None:
         return next((member for member in self.members if member.id == instance), None)
@@ -157,6 +175,19 @@ class Pod:
     name: str
     uid: str
     finished: bool
+    ending: bool = False  # its deletion has begun
+    mirror: bool = False  # a static pod's image in the API: the kubelet keeps it, whatever the API does
+    daemon: bool = False  # a DaemonSet's, which would only start it again on this very Node
+
+    @property
+    def evictable(self) -> bool:
+        """Whether a drain is to evict it."""
+        return not (self.finished or self.ending or self.mirror or self.daemon)
+
+    @property
+    def awaited(self) -> bool:
+        """Whether a drain has to wait for it to be gone."""
+        return not (self.finished or self.mirror or self.daemon)
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"

@@ -1,15 +1,29 @@
-"""Auto Scaling: the cluster's groups, and the terminate hooks that wait for us."""
+"""Auto Scaling: the cluster's groups, the hooks that wait for us, and whether a group may launch."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from functions.cluster.machine import CLUSTER_TAG, Group, InstanceId, Member, role_of
+from functions.cluster.machine import (
+    CLUSTER_TAG,
+    SUSPENDED_BECAUSE_TAG,
+    SUSPENDED_UNTIL_TAG,
+    Group,
+    InstanceId,
+    Member,
+    role_of,
+)
 from functions.edges.aws import code, speaking_to
+from functions.remediate.outside import Transition
 
-_TERMINATING = "autoscaling:EC2_INSTANCE_TERMINATING"
+LAUNCH_PROCESS = "Launch"
+_WAITING = {Transition.LAUNCHING: "Pending:Wait", Transition.TERMINATING: "Terminating:Wait"}
 
 
 class AutoScalingEdge:
@@ -25,47 +39,91 @@ class AutoScalingEdge:
             )
             return tuple(_group(raw, cluster) for page in pages for raw in page["AutoScalingGroups"])
 
-    def complete_terminate_hooks(self, instance: InstanceId, group: str) -> None:
-        """Complete by instance id, right after reading that it waits: no Describe call returns the token.
+    def complete_hooks(
+        self, instance: InstanceId, group: str, transition: Transition, *, abandon: bool = False
+    ) -> None:
+        """Complete by instance id, right after reading that it waits: no Describe call returns the token."""
+        result = "ABANDON" if abandon else "CONTINUE"
+        for hook in self._hooks_that_hold(instance, group, transition):
+            with speaking_to("Auto Scaling", "CompleteLifecycleAction"), _no_action_is_success():
+                self._client.complete_lifecycle_action(**hook, LifecycleActionResult=result)
 
-        No active action any more is success (Auto Scaling then says ValidationError): somebody else was first.
-        """
+    def heartbeat(self, instance: InstanceId, group: str, transition: Transition) -> None:
+        for hook in self._hooks_that_hold(instance, group, transition):
+            with speaking_to("Auto Scaling", "RecordLifecycleActionHeartbeat"), _no_action_is_success():
+                self._client.record_lifecycle_action_heartbeat(**hook)
+
+    def suspend_launch(self, group: str, reason: str, *, until: datetime) -> None:
+        """Tag first: a suspension without an end would last until a person finds it."""
+        tags = {SUSPENDED_UNTIL_TAG: f"{until:%Y-%m-%dT%H:%M:%SZ}", SUSPENDED_BECAUSE_TAG: tag_text(reason)}
+        with speaking_to("Auto Scaling", "CreateOrUpdateTags"):
+            self._client.create_or_update_tags(
+                Tags=[{**_tag(group, key), "Value": value, "PropagateAtLaunch": False} for key, value in tags.items()]
+            )
+        with speaking_to("Auto Scaling", "SuspendProcesses"):
+            self._client.suspend_processes(AutoScalingGroupName=group, ScalingProcesses=[LAUNCH_PROCESS])
+
+    def resume_launch(self, group: str) -> None:
+        with speaking_to("Auto Scaling", "ResumeProcesses"):
+            self._client.resume_processes(AutoScalingGroupName=group, ScalingProcesses=[LAUNCH_PROCESS])
+        with speaking_to("Auto Scaling", "DeleteTags"):
+            self._client.delete_tags(Tags=[_tag(group, key) for key in (SUSPENDED_UNTIL_TAG, SUSPENDED_BECAUSE_TAG)])
+
+    def _hooks_that_hold(self, instance: InstanceId, group: str, transition: Transition) -> list[dict[str, str]]:
+        """Return what names each lifecycle action that the instance may be waiting for now."""
         with speaking_to("Auto Scaling", "DescribeAutoScalingInstances"):
             seen = self._client.describe_auto_scaling_instances(InstanceIds=[instance])["AutoScalingInstances"]
-        waits = [
-            one for one in seen if one["LifecycleState"] == "Terminating:Wait" and one["AutoScalingGroupName"] == group
-        ]
-        if not waits:
-            return
+        waits = (_WAITING[transition], group)
+        if not any((one["LifecycleState"], one["AutoScalingGroupName"]) == waits for one in seen):
+            return []
         with speaking_to("Auto Scaling", "DescribeLifecycleHooks"):
             hooks = self._client.describe_lifecycle_hooks(AutoScalingGroupName=group)["LifecycleHooks"]
-        for hook in hooks:
-            if hook["LifecycleTransition"] == _TERMINATING:
-                self._complete(instance, group, hook["LifecycleHookName"])
+        return [
+            {"AutoScalingGroupName": group, "LifecycleHookName": hook["LifecycleHookName"], "InstanceId": instance}
+            for hook in hooks
+            if hook["LifecycleTransition"] == transition.value
+        ]
 
-    def _complete(self, instance: InstanceId, group: str, hook: str) -> None:
-        with speaking_to("Auto Scaling", "CompleteLifecycleAction"):
-            try:
-                self._client.complete_lifecycle_action(
-                    AutoScalingGroupName=group,
-                    LifecycleHookName=hook,
-                    InstanceId=instance,
-                    LifecycleActionResult="CONTINUE",
-                )
-            except ClientError as error:
-                if code(error) != "ValidationError" or "No active Lifecycle Action" not in str(error):
-                    raise
+
+@contextmanager
+def _no_action_is_success() -> Iterator[None]:
+    """Auto Scaling says ValidationError when no such action is active any more: somebody else was first."""
+    try:
+        yield
+    except ClientError as error:
+        if code(error) != "ValidationError" or "No active Lifecycle Action" not in str(error):
+            raise
+
+
+def tag_text(text: str) -> str:
+    """Return text as a tag's value may be: at most 256 of the characters that AWS allows (EC2 user guide, tags)."""
+    return re.sub(r"[^A-Za-z0-9 +\-=._:/@]", " ", text)[:256]
+
+
+def _tag(group: str, key: str) -> dict[str, str]:
+    return {"ResourceId": group, "ResourceType": "auto-scaling-group", "Key": key}
 
 
 def _group(raw: dict[str, Any], cluster: str) -> Group:
+    tags = {tag["Key"]: tag["Value"] for tag in raw.get("Tags", [])}
     return Group(
         name=raw["AutoScalingGroupName"],
         cluster=cluster,
-        role=role_of({tag["Key"]: tag["Value"] for tag in raw.get("Tags", [])}),
+        role=role_of(tags),
         desired=raw["DesiredCapacity"],
         members=tuple(
             Member(InstanceId(member["InstanceId"]), member["LifecycleState"], member["HealthStatus"])
             for member in raw["Instances"]
         ),
         target_groups=tuple(raw.get("TargetGroupARNs", [])),
+        suspended=frozenset(process["ProcessName"] for process in raw.get("SuspendedProcesses", [])),
+        launch_suspended_until=_moment(tags.get(SUSPENDED_UNTIL_TAG)),
     )
+
+
+def _moment(text: str | None) -> datetime | None:
+    """Return the time that our tag says; None when there is no tag, or a person has made something else of it."""
+    try:
+        return datetime.strptime(text or "", "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None

@@ -41,6 +41,23 @@ class Ec2Edge:
                 for raw in reservation["Instances"]
             )
 
+    def console_output(self, instance: InstanceId) -> str:
+        with speaking_to("EC2", "GetConsoleOutput"):
+            answer = self._client.get_console_output(InstanceId=instance, Latest=False)
+        return str(answer.get("Output", ""))  # boto3 has decoded it
+
+    def image_tags(self, image: str) -> dict[str, str] | Absent:
+        with speaking_to("EC2", "DescribeImages"):
+            try:
+                answer = self._client.describe_images(ImageIds=[image])
+            except ClientError as error:
+                if code(error) in ("InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"):
+                    return Absent()
+                raise
+        if not answer["Images"]:
+            return Absent()
+        return {tag["Key"]: tag["Value"] for tag in answer["Images"][0].get("Tags", [])}
+
     def terminate_without_shutdown(self, instance: InstanceId) -> None:
         """End the instance at once: its operating system gets no notice. Only drills do this."""
         with speaking_to("EC2", "TerminateInstances"):
@@ -56,6 +73,21 @@ def _instance(raw: dict[str, Any]) -> Instance:
         id=InstanceId(raw["InstanceId"]),
         state=state,
         address=raw.get("PrivateIpAddress") or None,
-        launched_at=raw["LaunchTime"],
+        launched_at=raw["LaunchTime"].replace(microsecond=0),
         tags={tag["Key"]: tag["Value"] for tag in raw.get("Tags", [])},
+        zone=raw.get("Placement", {}).get("AvailabilityZone", ""),
+        image=raw.get("ImageId", ""),
+        private_addresses=tuple(
+            address["PrivateIpAddress"]
+            for interface in raw.get("NetworkInterfaces", [])
+            for address in interface.get("PrivateIpAddresses", [])
+        ),
+        ipv6_addresses=tuple(
+            interface["Ipv6Addresses"][0]["Ipv6Address"]
+            for interface in raw.get("NetworkInterfaces", [])
+            if interface.get("Ipv6Addresses")
+        ),
+        public_address=raw.get("PublicIpAddress") or None,
+        private_dns_name=raw.get("PrivateDnsName") or None,
+        public_dns_name=raw.get("PublicDnsName") or None,
     )

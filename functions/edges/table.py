@@ -3,6 +3,9 @@
     case      INSTANCE    an open case; deleted when it is closed
     flight    PLACE       one of the places for machines whose remains are being removed, held by one machine
     machine   INSTANCE    what we wrote down about a machine while it was well
+    join      LAUNCH      what one launch of an instance may join as; only the minter writes it
+    approval  LAUNCH      what was approved for that launch; only the approver writes it
+    abandoned GROUP#INSTANCE  a launch that was given up, since the last one of its group that joined
     pause     SUBJECT     a person's word to leave a cluster, a group or a machine alone
     said      KEY         what a person has been told already
     history#INSTANCE  TIME    what passes did and why
@@ -14,17 +17,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from functions.cluster.facts import Case, Memory, Pause, Phase, Record
+from functions.cluster.facts import Abandoned, Case, Memory, Pause, Phase, Record
+from functions.cluster.joining import Approval, JoinRecord, JoinState
 from functions.cluster.machine import InstanceId, Role
 from functions.edges.aws import code, speaking_to
 from functions.errors import ConflictError, RefusedError
 
 HISTORY_KEPT = timedelta(days=30)
+ABANDONED_KEPT = timedelta(days=1)
 _HOUR = timedelta(hours=1)
 
 
@@ -36,14 +42,65 @@ class TableEdge:
         self._table = table
 
     def memory(self, instance: InstanceId, *, now: datetime) -> Memory:
-        cases = {case.instance: case for case in self.cases()}
-        record = self._get("machine", instance)
+        with ThreadPoolExecutor(max_workers=6) as together:
+            all_cases = together.submit(self.cases)
+            pauses = together.submit(self.pauses)
+            joins = together.submit(self.joins_of, instance)
+            approvals = together.submit(self.approvals_of, instance)
+            abandoned = together.submit(self.abandoned)
+            record = self._get("machine", instance)
+            cases = {case.instance: case for case in all_cases.result()}
         return Memory(
             case=cases.get(instance),
             record=_record(record) if record else None,
-            pauses=tuple(pause for pause in self.pauses() if pause.until > now),
+            pauses=tuple(pause for pause in pauses.result() if pause.until > now),
             in_flight=frozenset(case.instance for case in cases.values() if case.phase is Phase.CLEANING),
+            joins=joins.result(),
+            approvals=approvals.result(),
+            abandoned=abandoned.result(),
         )
+
+    def joins(self) -> tuple[JoinRecord, ...]:
+        return tuple(_join(item) for item in self._query("join"))
+
+    def joins_of(self, instance: InstanceId) -> tuple[JoinRecord, ...]:
+        """The records of all launches of an instance, the latest last."""
+        return tuple(_join(item) for item in self._query("join", f"{instance}#"))
+
+    def write_join(self, record: JoinRecord, *, instead_of: JoinRecord | None, keep_until: datetime | None) -> None:
+        """Write a record where there is none, or in the place of the one that was read.
+
+        Raises ConflictError when there is one, or another one by now. `keep_until` is when it may be forgotten.
+        """
+        item = {"pk": "join", "sk": record.launch, **_join_attributes(record)}
+        if keep_until:
+            item["expires_at"] = int(keep_until.timestamp())
+        if not self._put(item, only_over=_join_attributes(instead_of) if instead_of else {}):
+            raise ConflictError(f"the join record of {record.instance} is another one by now")
+
+    def approvals(self) -> tuple[Approval, ...]:
+        return tuple(_approval(item) for item in self._query("approval"))
+
+    def approvals_of(self, instance: InstanceId) -> tuple[Approval, ...]:
+        return tuple(_approval(item) for item in self._query("approval", f"{instance}#"))
+
+    def write_approval(self, approval: Approval, *, instead_of: Approval | None) -> None:
+        """As `write_join`."""
+        item = {"pk": "approval", "sk": approval.launch, **_approval_attributes(approval)}
+        if not self._put(item, only_over=_approval_attributes(instead_of) if instead_of else {}):
+            raise ConflictError(f"the approval of {approval.instance} is another one by now")
+
+    def abandoned(self) -> tuple[Abandoned, ...]:
+        keys = (item["sk"].partition("#") for item in self._query("abandoned"))
+        return tuple(Abandoned(group, InstanceId(instance)) for group, _, instance in keys)
+
+    def note_abandoned(self, abandoned: Abandoned, *, at: datetime) -> None:
+        expires_at = int((at + ABANDONED_KEPT).timestamp())
+        self._put({"pk": "abandoned", "sk": f"{abandoned.group}#{abandoned.instance}", "expires_at": expires_at})
+
+    def forget_abandoned(self, group: str) -> None:
+        for item in list(self._query("abandoned", f"{group}#")):
+            self._delete("abandoned", item["sk"])
 
     def cases(self) -> tuple[Case, ...]:
         return tuple(_case(item) for item in self._query("case"))
@@ -191,12 +248,14 @@ class TableEdge:
             )
         return _item_to_plain(answer["Item"]) if "Item" in answer else None
 
-    def _query(self, pk: str) -> Iterator[dict[str, Any]]:
+    def _query(self, pk: str, beginning: str = "") -> Iterator[dict[str, Any]]:
+        """Yield the items of a partition whose sort key begins so."""
+        values = {":pk": pk, ":beginning": beginning} if beginning else {":pk": pk}
         with speaking_to("DynamoDB", "Query"):
             pages = self._client.get_paginator("query").paginate(
                 TableName=self._table,
-                KeyConditionExpression="pk = :pk",
-                ExpressionAttributeValues=_plain_to_item({":pk": pk}),
+                KeyConditionExpression="pk = :pk" + (" AND begins_with(sk, :beginning)" if beginning else ""),
+                ExpressionAttributeValues=_plain_to_item(values),
                 ConsistentRead=True,
             )
             for page in pages:
@@ -208,9 +267,22 @@ class TableEdge:
         *,
         unless_there: bool = False,
         condition: tuple[str, dict[str, Any]] | None = None,
+        only_over: dict[str, Any] | None = None,
     ) -> bool:
-        """Write an item; return False when a condition kept it from being written."""
+        """Write an item; return False when a condition kept it from being written.
+
+        `only_over` are the attributes that an item which is there must have; empty: none may be there.
+        """
         options: dict[str, Any] = {}
+        if only_over:
+            names = {f"#{place}": name for place, name in enumerate(only_over)}
+            options["ConditionExpression"] = " AND ".join(f"{place} = :{place[1:]}" for place in names)
+            options["ExpressionAttributeNames"] = names
+            options["ExpressionAttributeValues"] = _plain_to_item(
+                {f":{place}": value for place, value in enumerate(only_over.values())}
+            )
+        elif only_over is not None:
+            unless_there = True
         if unless_there or condition:
             options["ConditionExpression"] = "attribute_not_exists(pk)"
         if condition:
@@ -258,3 +330,82 @@ def _record(item: dict[str, Any]) -> Record:
         node_uid=item["node_uid"],
         first_seen=datetime.fromisoformat(item["first_seen"]),
     )
+
+
+def _join(item: dict[str, Any]) -> JoinRecord:
+    return JoinRecord(
+        instance=InstanceId(item["instance"]),
+        launched_at=datetime.fromisoformat(item["launched_at"]),
+        group=item["group"],
+        role=Role(item["role"]),
+        node_name=item["node_name"],
+        zone=item["zone"],
+        image=item["image"],
+        token_id=item["token_id"],
+        state=JoinState(item["state"]),
+        issued_at=datetime.fromisoformat(item["issued_at"]),
+        expires_at=datetime.fromisoformat(item["token_expires_at"]),
+        busy_until=datetime.fromisoformat(item["busy_until"]),
+        secret_uid=item.get("secret_uid"),
+        ended_because=item.get("ended_because"),
+    )
+
+
+def _join_attributes(record: JoinRecord) -> dict[str, Any]:
+    """The item's `expires_at` is the table's, so the token's has another name."""
+    return _without_none(
+        {
+            "instance": record.instance,
+            "launched_at": record.launched_at.isoformat(),
+            "group": record.group,
+            "role": record.role.value,
+            "node_name": record.node_name,
+            "zone": record.zone,
+            "image": record.image,
+            "token_id": record.token_id,
+            "state": record.state.value,
+            "issued_at": record.issued_at.isoformat(),
+            "token_expires_at": record.expires_at.isoformat(),
+            "busy_until": record.busy_until.isoformat(),
+            "secret_uid": record.secret_uid,
+            "ended_because": record.ended_because,
+        }
+    )
+
+
+def _approval(item: dict[str, Any]) -> Approval:
+    return Approval(
+        instance=InstanceId(item["instance"]),
+        launched_at=datetime.fromisoformat(item["launched_at"]),
+        client_uid=item.get("client_uid"),
+        client_key_sha256=item.get("client_key_sha256"),
+        client_at=_moment(item.get("client_at")),
+        serving_uid=item.get("serving_uid"),
+        serving_key_sha256=item.get("serving_key_sha256"),
+        serving_at=_moment(item.get("serving_at")),
+        denied=item.get("denied"),
+    )
+
+
+def _approval_attributes(approval: Approval) -> dict[str, Any]:
+    return _without_none(
+        {
+            "instance": approval.instance,
+            "launched_at": approval.launched_at.isoformat(),
+            "client_uid": approval.client_uid,
+            "client_key_sha256": approval.client_key_sha256,
+            "client_at": approval.client_at.isoformat() if approval.client_at else None,
+            "serving_uid": approval.serving_uid,
+            "serving_key_sha256": approval.serving_key_sha256,
+            "serving_at": approval.serving_at.isoformat() if approval.serving_at else None,
+            "denied": approval.denied,
+        }
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def _without_none(attributes: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in attributes.items() if value is not None}

@@ -9,11 +9,29 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum
 from typing import Protocol
 
-from functions.cluster.facts import Absent, Case, Memory, Pause, Record
+from functions.cluster.facts import Abandoned, Absent, Case, Memory, Pause, Record
+from functions.cluster.joining import JoinRecord
 from functions.cluster.machine import Group, Instance, InstanceId, Node, Pod
 from functions.messages import Look
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What another function did, in one word, and why. Words: see functions/join."""
+
+    did: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Blocked:
+    """A pod that may not be evicted now, and what the API server says why."""
+
+    pod: Pod
+    reason: str
 
 
 class Ec2(Protocol):
@@ -22,13 +40,44 @@ class Ec2(Protocol):
     def fleet(self, cluster: str) -> tuple[Instance, ...]:
         """Every instance that carries the cluster's tag, in whatever state EC2 still knows it."""
 
+    def console_output(self, instance: InstanceId) -> str:
+        """The end of what the machine said while it booted; empty when EC2 has nothing yet."""
+
+
+class Transition(Enum):
+    """What a lifecycle hook holds up."""
+
+    LAUNCHING = "autoscaling:EC2_INSTANCE_LAUNCHING"
+    TERMINATING = "autoscaling:EC2_INSTANCE_TERMINATING"
+
 
 class AutoScaling(Protocol):
     def groups(self, cluster: str) -> tuple[Group, ...]:
         """The groups that carry the cluster's tag."""
 
-    def complete_terminate_hooks(self, instance: InstanceId, group: str) -> None:
-        """Let the instance go on if it waits in a terminate hook right now; no such wait is success."""
+    def complete_hooks(
+        self, instance: InstanceId, group: str, transition: Transition, *, abandon: bool = False
+    ) -> None:
+        """Let the instance go on if it waits in such a hook right now, or abandon it; no such wait is success."""
+
+    def heartbeat(self, instance: InstanceId, group: str, transition: Transition) -> None:
+        """Let the hooks that hold the instance now wait their time anew; none is success."""
+
+    def suspend_launch(self, group: str, reason: str, *, until: datetime) -> None:
+        """Tag the group with reason and end, then suspend its Launch process."""
+
+    def resume_launch(self, group: str) -> None:
+        """Resume the Launch process, then take our tags off."""
+
+
+class Joining(Protocol):
+    """The two functions that let a machine in. Each is told an instance and finds out all else by itself."""
+
+    def mint(self, instance: InstanceId) -> Answer:
+        """Have the machine's token and bundle be as they must: there while it may join, gone before and after."""
+
+    def approve(self, instance: InstanceId | None) -> Answer:
+        """Have the pending certificate requests of one machine, or of all, decided."""
 
 
 class LoadBalancing(Protocol):
@@ -54,6 +103,12 @@ class Kubernetes(Protocol):
     def delete_pods(self, pods: Iterable[Pod]) -> None:
         """With no grace, each only under its uid; a pod that is gone, or is another one by now, is success."""
 
+    def evict(self, pods: Iterable[Pod]) -> tuple[Blocked, ...]:
+        """Ask for the eviction of each under its uid, in parallel; return those that a disruption budget holds.
+
+        A pod that is gone, or is another one by now, is success.
+        """
+
     def delete_node(self, name: str, uid: str) -> None:
         """Only under its uid; a Node that is gone is success."""
 
@@ -72,6 +127,14 @@ class Table(Protocol):
         """Nothing is left of the machine: its place in flight is free."""
 
     def close_case(self, instance: InstanceId) -> None: ...
+
+    def joins(self) -> tuple[JoinRecord, ...]: ...
+
+    def abandoned(self) -> tuple[Abandoned, ...]: ...
+
+    def note_abandoned(self, abandoned: Abandoned, *, at: datetime) -> None: ...
+
+    def forget_abandoned(self, group: str) -> None: ...
 
     def recorded(self) -> frozenset[InstanceId]:
         """The machines that have a record."""
@@ -113,6 +176,7 @@ class Outside:
     autoscaling: AutoScaling
     load_balancing: LoadBalancing
     kubernetes: Kubernetes
+    joining: Joining
     table: Table
     queues: Queues
     alerts: Alerts

@@ -1,0 +1,92 @@
+"""What binds a machine to the one token and the one Node name that it may join with, and what was approved on it.
+
+Two items, so that each has one writer: the minter writes the record, the approver its approval, and neither can touch
+the other's.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from functions.cluster.machine import InstanceId, Role
+
+TOKEN_ID = re.compile(r"[a-z0-9]{6}")
+BOOTSTRAP_USER_PREFIX = "system:bootstrap:"
+NODE_USER_PREFIX = "system:node:"
+NODES_GROUP = "system:nodes"
+BOOTSTRAPPERS_GROUP = "system:bootstrappers"
+AUTHENTICATED_GROUP = "system:authenticated"
+TOKEN_GROUPS = {Role.WORKER: "system:bootstrappers:regrow:worker"}  # never kubeadm's own: it is approved unseen
+CLIENT_SIGNER = "kubernetes.io/kube-apiserver-client-kubelet"
+SERVING_SIGNER = "kubernetes.io/kubelet-serving"
+
+
+class JoinState(Enum):
+    """How far the minter has come."""
+
+    MINTING = "minting"  # written down; whether the token and the bundle are there, nobody knows
+    ISSUED = "issued"  # the machine can fetch its bundle
+    ENDED = "ended"  # token and bundle are gone: it has joined, or never will
+
+
+@dataclass(frozen=True)
+class JoinRecord:
+    """One launch of one instance, and what it may join as. Times are UTC.
+
+    `launched_at` is EC2's LaunchTime: an instance that was stopped and started is another launch. `busy_until` is
+    how long a minter that has not come to ISSUED may still be at work.
+    """
+
+    instance: InstanceId
+    launched_at: datetime
+    group: str
+    role: Role
+    node_name: str
+    zone: str
+    image: str
+    token_id: str
+    state: JoinState
+    issued_at: datetime
+    expires_at: datetime
+    busy_until: datetime
+    secret_uid: str | None = None
+    ended_because: str | None = None
+
+    @property
+    def launch(self) -> str:
+        return launch_key(self.instance, self.launched_at)
+
+    @property
+    def open(self) -> bool:
+        return self.state is not JoinState.ENDED
+
+
+@dataclass(frozen=True)
+class Approval:
+    """What the approver wrote down about one launch: which requests it let through, or the proof that it must not.
+
+    A request is known by its uid and by the SHA-256 of its public key (SubjectPublicKeyInfo, DER), in hex. `denied` is
+    the proof that the machine asked for what it must not have.
+    """
+
+    instance: InstanceId
+    launched_at: datetime
+    client_uid: str | None = None
+    client_key_sha256: str | None = None
+    client_at: datetime | None = None
+    serving_uid: str | None = None
+    serving_key_sha256: str | None = None
+    serving_at: datetime | None = None
+    denied: str | None = None
+
+    @property
+    def launch(self) -> str:
+        return launch_key(self.instance, self.launched_at)
+
+
+def launch_key(instance: InstanceId, launched_at: datetime) -> str:
+    """Return the table's key for one launch of an instance; a later launch of the same one sorts after it."""
+    return f"{instance}#{launched_at:%Y-%m-%dT%H:%M:%SZ}"
