@@ -73,7 +73,7 @@ def answer(request: object, desk: Desk, settings: Settings, *, now: datetime) ->
         case "report":
             machine = _machine(request) if "machine" in request else None
             history = desk.table.history(machine) if machine else ()
-            return case_report(desk.table.cases(), machine, history, cluster=settings.cluster)
+            return case_report(desk.table.cases(), desk.table.joins(), machine, history, cluster=settings.cluster)
         case "explain":
             look = Look(_machine(request), "a person asks")
             return judgement_report(judge(look, desk.outside, settings, now=now))

@@ -10,19 +10,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from functions.cluster.machine import instance_id
+from functions.cluster.machine import Transition, instance_id
 from functions.messages import Look
 
+LAUNCH_ACTION = "EC2 Instance-launch Lifecycle Action"
 TERMINATE_ACTION = "EC2 Instance-terminate Lifecycle Action"
 STATE_CHANGE = "EC2 Instance State-change Notification"
-TERMINATING = "autoscaling:EC2_INSTANCE_TERMINATING"
+TRANSITIONS = {LAUNCH_ACTION: Transition.LAUNCHING, TERMINATE_ACTION: Transition.TERMINATING}
 TELLING_STATES = ("shutting-down", "terminated", "stopping", "stopped")
 
 # What EventBridge hands to intake. An account's machines start and stop all day: what calls for nothing wakes nobody.
 PATTERN: dict[str, Any] = {
     "source": ["aws.autoscaling", "aws.ec2"],
-    "detail-type": [TERMINATE_ACTION, STATE_CHANGE],
-    "$or": [{"detail": {"state": list(TELLING_STATES)}}, {"detail": {"LifecycleTransition": [TERMINATING]}}],
+    "detail-type": [LAUNCH_ACTION, TERMINATE_ACTION, STATE_CHANGE],
+    "$or": [
+        {"detail": {"state": list(TELLING_STATES)}},
+        {"detail": {"LifecycleTransition": [transition.value for transition in Transition]}},
+    ],
 }
 
 
@@ -50,21 +54,22 @@ def read_event(event: object) -> Hint | Dropped:
     if not isinstance(detail, Mapping) or not isinstance(event_id, str) or not event_id:
         return Dropped(f"an event without an id or a detail: {kind!r}")
     match event.get("source"), kind:
-        case "aws.autoscaling", "EC2 Instance-terminate Lifecycle Action":
-            return _terminate_action(event_id, detail)
+        case "aws.autoscaling", str() if kind in TRANSITIONS:
+            return _lifecycle_action(event_id, TRANSITIONS[kind], detail)
         case "aws.ec2", "EC2 Instance State-change Notification":
             return _state_change(event_id, detail)
         case source, _:
             return Dropped(f"nothing follows from {kind!r} of {source!r}")
 
 
-def _terminate_action(event_id: str, detail: Mapping[str, Any]) -> Hint | Dropped:
+def _lifecycle_action(event_id: str, transition: Transition, detail: Mapping[str, Any]) -> Hint | Dropped:
     machine = instance_id(detail.get("EC2InstanceId"))
     if machine is None:
         return Dropped(f"a lifecycle action with no instance id: {detail.get('EC2InstanceId')!r}")
-    if detail.get("LifecycleTransition") != TERMINATING:
-        return Dropped(f"a terminate action of transition {detail.get('LifecycleTransition')!r}")
-    return Hint(Look(machine, f"{detail.get('AutoScalingGroupName')} terminates it"), event_id)
+    if detail.get("LifecycleTransition") != transition.value:
+        return Dropped(f"a lifecycle action of transition {detail.get('LifecycleTransition')!r}")
+    verb = "launches" if transition is Transition.LAUNCHING else "terminates"
+    return Hint(Look(machine, f"{detail.get('AutoScalingGroupName')} {verb} it"), event_id)
 
 
 def _state_change(event_id: str, detail: Mapping[str, Any]) -> Hint | Dropped:

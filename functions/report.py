@@ -9,16 +9,26 @@ from enum import Enum
 from typing import Any
 
 from functions.cluster.facts import Case
+from functions.cluster.joining import JoinRecord
 from functions.cluster.machine import InstanceId
 from functions.remediate.reconcile import Judgement
 
 
 def case_report(
-    cases: Iterable[Case], machine: InstanceId | None, history: Iterable[Mapping[str, Any]], *, cluster: str
+    cases: Iterable[Case],
+    joins: Iterable[JoinRecord],
+    machine: InstanceId | None,
+    history: Iterable[Mapping[str, Any]],
+    *,
+    cluster: str,
 ) -> dict[str, Any]:
-    """Return the open cases, of the whole cluster or of one machine with what passes did about it."""
+    """Return the open cases and the machines that are joining, of the whole cluster or of one machine.
+
+    Of one machine, what passes did about it is shown as well, and its joins that have ended.
+    """
     shown = [plain(case) for case in cases if machine in (None, case.instance)]
-    report: dict[str, Any] = {"cluster": cluster, "open_cases": shown}
+    joining = [plain(join) for join in joins if join.instance == machine or (machine is None and join.open)]
+    report: dict[str, Any] = {"cluster": cluster, "open_cases": shown, "joining": joining}
     return report | {"machine": machine, "history": list(history)} if machine else report
 
 

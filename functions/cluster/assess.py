@@ -7,6 +7,8 @@ What proves what (EC2 user guide, instance lifecycle; Kubernetes, non-graceful n
 - no such id: EC2 forgets a terminated instance after about an hour, but a wrong region or account looks the same.
   Dead only when we wrote the machine down long enough ago, Auto Scaling does not list it either, and the same
   answer knew other machines of the cluster.
+- pending, running: arriving while Auto Scaling has not put it into service, or its joining is not ended; leaving when
+  Auto Scaling takes it out; else healthy.
 - a read that failed: nothing at all. Held.
 """
 
@@ -26,10 +28,12 @@ from functions.cluster.machine import (
     Member,
     Node,
     Role,
+    Transition,
     instance_of_provider_id,
 )
 
 RECORD_MIN_AGE = timedelta(minutes=10)  # EC2 is eventually consistent: a new id may be unknown for a while
+NEW_FOR = timedelta(minutes=10)  # an instance without a Node that no launch hook has held is new for this long
 
 
 class Kind(Enum):
@@ -37,6 +41,7 @@ class Kind(Enum):
 
     DEAD = "dead"
     LEAVING = "leaving"
+    ARRIVING = "arriving"
     HEALTHY = "healthy"
     FOREIGN = "foreign"
     HELD = "held"
@@ -56,6 +61,10 @@ class Verdict:
     member: Member | None = None
     gone_for_good: bool = False
     may_change: bool = False
+
+    def waits(self, transition: Transition) -> bool:
+        """Whether a hook of this transition holds the machine."""
+        return self.member is not None and self.member.waits(transition)
 
 
 def assess(facts: Facts) -> Verdict:
@@ -102,7 +111,22 @@ def _by_state(facts: Facts, memory: Memory | None, group: Group | None, member: 
         case InstanceState.PENDING | InstanceState.RUNNING as state:
             if member and member.terminating:
                 return Verdict(Kind.LEAVING, f"Auto Scaling: {member.lifecycle_state}", group, member)
+            if member and (arriving := _arriving(facts, facts.instance, memory, member)):
+                return Verdict(Kind.ARRIVING, arriving, group, member)
             return Verdict(Kind.HEALTHY, f"EC2: {state.value}", group, member)
+
+
+def _arriving(facts: Facts, instance: Instance, memory: Memory | None, member: Member) -> str | None:
+    """Say why a machine is to join; None for one that has joined, or that nobody expects to."""
+    if member.pending:
+        return f"Auto Scaling: {member.lifecycle_state}"
+    if not member.in_service or memory is None:
+        return None
+    join = facts.join_of(instance.launched_at)
+    if join and join.open:
+        return "it is in service, and its joining is not ended"
+    new = memory.record is None and join is None and facts.at - instance.launched_at < NEW_FOR
+    return "it is in service, new, and without a Node" if new and isinstance(facts.node, Absent) else None
 
 
 def _dead(facts: Facts, verdict: Verdict) -> Verdict:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from typing import TypeVar
 
 from functions.cluster.joining import Approval, JoinRecord
 from functions.cluster.machine import Group, Instance, InstanceId, Member, Node, Pod, Role
+from functions.errors import ConfigurationError, RetryableError
+
+Fact = TypeVar("Fact")
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,14 @@ class Unknown:
     """The service did not answer, or not in a way that can be trusted."""
 
     reason: str
+
+
+def known(read: Callable[[], Fact]) -> Fact | Unknown:
+    """Return what was read, or Unknown with the reason when the other side did not answer."""
+    try:
+        return read()
+    except (RetryableError, ConfigurationError) as error:
+        return Unknown(str(error))
 
 
 class Phase(Enum):
@@ -89,12 +101,6 @@ class Memory:
     approvals: tuple[Approval, ...] = ()
     abandoned: tuple[Abandoned, ...] = ()
 
-    def join_of(self, launched_at: datetime) -> JoinRecord | None:
-        return next((join for join in self.joins if join.launched_at == launched_at), None)
-
-    def approval_of(self, launched_at: datetime) -> Approval | None:
-        return next((approval for approval in self.approvals if approval.launched_at == launched_at), None)
-
 
 @dataclass(frozen=True)
 class Fleet:
@@ -128,6 +134,30 @@ class Facts:
     pods: tuple[Pod, ...] | Unknown = ()
     attachments: tuple[str, ...] | Unknown = ()  # names of VolumeAttachments that name the Node
     nodes_ready: Mapping[InstanceId, bool] | Unknown = Unknown("the Nodes of the group were not asked for")
+
+    @property
+    def case(self) -> Case | None:
+        """The open case, as far as the table could be read."""
+        return self.memory.case if isinstance(self.memory, Memory) else None
+
+    @property
+    def joins(self) -> tuple[JoinRecord, ...]:
+        return self.memory.joins if isinstance(self.memory, Memory) else ()
+
+    @property
+    def abandoned(self) -> tuple[Abandoned, ...]:
+        return self.memory.abandoned if isinstance(self.memory, Memory) else ()
+
+    def join_of(self, launched_at: datetime) -> JoinRecord | None:
+        return next((join for join in self.joins if join.launched_at == launched_at), None)
+
+    def approval_of(self, launched_at: datetime) -> Approval | None:
+        approvals = self.memory.approvals if isinstance(self.memory, Memory) else ()
+        return next((approval for approval in approvals if approval.launched_at == launched_at), None)
+
+    @property
+    def known_pods(self) -> tuple[Pod, ...]:
+        return () if isinstance(self.pods, Unknown) else self.pods
 
     @property
     def unknowns(self) -> tuple[str, ...]:

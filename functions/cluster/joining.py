@@ -68,8 +68,9 @@ class JoinRecord:
 class Approval:
     """What the approver wrote down about one launch: which requests it let through, or the proof that it must not.
 
-    A request is known by its uid and by the SHA-256 of its public key (SubjectPublicKeyInfo, DER), in hex. `denied` is
-    the proof that the machine asked for what it must not have.
+    A request is known by its uid and by the SHA-256 of its public key (SubjectPublicKeyInfo, DER), in hex. A machine
+    whose request was lost comes with another key; those let through before are the earlier ones. `denied` is the proof
+    that the machine asked for what it must not have.
     """
 
     instance: InstanceId
@@ -81,6 +82,12 @@ class Approval:
     serving_key_sha256: str | None = None
     serving_at: datetime | None = None
     denied: str | None = None
+    earlier_client_keys: tuple[str, ...] = ()
+
+    @property
+    def client_keys(self) -> tuple[str, ...]:
+        """All keys that client requests were let through with, the latest last."""
+        return (*self.earlier_client_keys, *((self.client_key_sha256,) if self.client_key_sha256 else ()))
 
     @property
     def launch(self) -> str:

@@ -17,6 +17,7 @@ ROLE_TAG = "regrow:role"
 GROUP_TAG = "aws:autoscaling:groupName"  # set by Auto Scaling itself, stays on a terminated instance
 
 OUT_OF_SERVICE_TAINT = "node.kubernetes.io/out-of-service"
+UNINITIALIZED_TAINT = "node.cloudprovider.kubernetes.io/uninitialized"
 CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
 CORDONED_ANNOTATION = "regrow.dev/cordoned-at"
 DRAINING_ANNOTATION = "regrow.dev/draining-since"
@@ -54,6 +55,13 @@ class InstanceState(Enum):
     TERMINATED = "terminated"
     STOPPING = "stopping"
     STOPPED = "stopped"
+
+
+class Transition(Enum):
+    """What a lifecycle hook holds up."""
+
+    LAUNCHING = "autoscaling:EC2_INSTANCE_LAUNCHING"
+    TERMINATING = "autoscaling:EC2_INSTANCE_TERMINATING"
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,9 @@ def role_of(tags: dict[str, str]) -> Role | None:
         return None
 
 
+WAITING = {Transition.LAUNCHING: "Pending:Wait", Transition.TERMINATING: "Terminating:Wait"}
+
+
 @dataclass(frozen=True)
 class Member:
     """An instance as its Auto Scaling group lists it."""
@@ -105,6 +116,10 @@ class Member:
     @property
     def in_service(self) -> bool:
         return self.lifecycle_state == "InService"
+
+    def waits(self, transition: Transition) -> bool:
+        """Whether a hook of this transition holds it."""
+        return self.lifecycle_state == WAITING[transition]
 
     @property
     def pending(self) -> bool:
@@ -161,6 +176,11 @@ class Node:
     @property
     def control_plane(self) -> bool:
         return CONTROL_PLANE_LABEL in self.labels
+
+    @property
+    def initialised(self) -> bool:
+        """Whether no cloud provider has yet to complete it (Kubernetes, well-known taints)."""
+        return all(taint.key != UNINITIALIZED_TAINT for taint in self.taints)
 
     @property
     def out_of_service(self) -> bool:

@@ -14,16 +14,16 @@ from functions.cluster.machine import (
     CLUSTER_TAG,
     SUSPENDED_BECAUSE_TAG,
     SUSPENDED_UNTIL_TAG,
+    WAITING,
     Group,
     InstanceId,
     Member,
+    Transition,
     role_of,
 )
 from functions.edges.aws import code, speaking_to
-from functions.remediate.outside import Transition
 
 LAUNCH_PROCESS = "Launch"
-_WAITING = {Transition.LAUNCHING: "Pending:Wait", Transition.TERMINATING: "Terminating:Wait"}
 
 
 class AutoScalingEdge:
@@ -73,7 +73,7 @@ class AutoScalingEdge:
         """Return what names each lifecycle action that the instance may be waiting for now."""
         with speaking_to("Auto Scaling", "DescribeAutoScalingInstances"):
             seen = self._client.describe_auto_scaling_instances(InstanceIds=[instance])["AutoScalingInstances"]
-        waits = (_WAITING[transition], group)
+        waits = (WAITING[transition], group)
         if not any((one["LifecycleState"], one["AutoScalingGroupName"]) == waits for one in seen):
             return []
         with speaking_to("Auto Scaling", "DescribeLifecycleHooks"):

@@ -18,6 +18,8 @@ from functions.errors import ConfigurationError, RetryableError
 CONFIG = Config(
     connect_timeout=2, read_timeout=4, retries={"mode": "standard", "total_max_attempts": 2}, max_pool_connections=16
 )
+# For calling another function, which itself speaks to the outside: asked once, since the next look asks again.
+CONFIG_OF_CALLS = Config(connect_timeout=2, read_timeout=12, retries={"mode": "standard", "total_max_attempts": 1})
 
 
 class LateClient:
@@ -25,8 +27,9 @@ class LateClient:
 
     _making = Lock()  # of all: boto3's session may not make two at once
 
-    def __init__(self, service: str) -> None:
+    def __init__(self, service: str, config: Config = CONFIG) -> None:
         self._service = service
+        self._config = config
         self._client: Any = None
 
     def __getattr__(self, operation: str) -> Any:
@@ -34,7 +37,7 @@ class LateClient:
             if self._client is None:
                 import boto3
 
-                self._client = boto3.client(self._service, config=CONFIG)
+                self._client = boto3.client(self._service, config=self._config)
         return getattr(self._client, operation)
 
 

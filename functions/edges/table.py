@@ -72,7 +72,7 @@ class TableEdge:
 
         Raises ConflictError when there is one, or another one by now. `keep_until` is when it may be forgotten.
         """
-        item = {"pk": "join", "sk": record.launch, **_join_attributes(record)}
+        item = {"pk": "join", "sk": record.launch, **_without_none(_join_attributes(record))}
         if keep_until:
             item["expires_at"] = int(keep_until.timestamp())
         if not self._put(item, only_over=_join_attributes(instead_of) if instead_of else {}):
@@ -86,7 +86,7 @@ class TableEdge:
 
     def write_approval(self, approval: Approval, *, instead_of: Approval | None) -> None:
         """As `write_join`."""
-        item = {"pk": "approval", "sk": approval.launch, **_approval_attributes(approval)}
+        item = {"pk": "approval", "sk": approval.launch, **_without_none(_approval_attributes(approval))}
         if not self._put(item, only_over=_approval_attributes(instead_of) if instead_of else {}):
             raise ConflictError(f"the approval of {approval.instance} is another one by now")
 
@@ -271,15 +271,19 @@ class TableEdge:
     ) -> bool:
         """Write an item; return False when a condition kept it from being written.
 
-        `only_over` are the attributes that an item which is there must have; empty: none may be there.
+        `only_over` are the attributes that an item which is there must have, with None for those it must not have;
+        empty: no item may be there.
         """
         options: dict[str, Any] = {}
         if only_over:
             names = {f"#{place}": name for place, name in enumerate(only_over)}
-            options["ConditionExpression"] = " AND ".join(f"{place} = :{place[1:]}" for place in names)
+            options["ConditionExpression"] = " AND ".join(
+                f"attribute_not_exists({place})" if only_over[name] is None else f"{place} = :{place[1:]}"
+                for place, name in names.items()
+            )
             options["ExpressionAttributeNames"] = names
             options["ExpressionAttributeValues"] = _plain_to_item(
-                {f":{place}": value for place, value in enumerate(only_over.values())}
+                {f":{place}": value for place, value in enumerate(only_over.values()) if value is not None}
             )
         elif only_over is not None:
             unless_there = True
@@ -353,24 +357,22 @@ def _join(item: dict[str, Any]) -> JoinRecord:
 
 def _join_attributes(record: JoinRecord) -> dict[str, Any]:
     """The item's `expires_at` is the table's, so the token's has another name."""
-    return _without_none(
-        {
-            "instance": record.instance,
-            "launched_at": record.launched_at.isoformat(),
-            "group": record.group,
-            "role": record.role.value,
-            "node_name": record.node_name,
-            "zone": record.zone,
-            "image": record.image,
-            "token_id": record.token_id,
-            "state": record.state.value,
-            "issued_at": record.issued_at.isoformat(),
-            "token_expires_at": record.expires_at.isoformat(),
-            "busy_until": record.busy_until.isoformat(),
-            "secret_uid": record.secret_uid,
-            "ended_because": record.ended_because,
-        }
-    )
+    return {
+        "instance": record.instance,
+        "launched_at": record.launched_at.isoformat(),
+        "group": record.group,
+        "role": record.role.value,
+        "node_name": record.node_name,
+        "zone": record.zone,
+        "image": record.image,
+        "token_id": record.token_id,
+        "state": record.state.value,
+        "issued_at": record.issued_at.isoformat(),
+        "token_expires_at": record.expires_at.isoformat(),
+        "busy_until": record.busy_until.isoformat(),
+        "secret_uid": record.secret_uid,
+        "ended_because": record.ended_because,
+    }
 
 
 def _approval(item: dict[str, Any]) -> Approval:
@@ -384,23 +386,23 @@ def _approval(item: dict[str, Any]) -> Approval:
         serving_key_sha256=item.get("serving_key_sha256"),
         serving_at=_moment(item.get("serving_at")),
         denied=item.get("denied"),
+        earlier_client_keys=tuple(item.get("earlier_client_keys", "").split()),
     )
 
 
 def _approval_attributes(approval: Approval) -> dict[str, Any]:
-    return _without_none(
-        {
-            "instance": approval.instance,
-            "launched_at": approval.launched_at.isoformat(),
-            "client_uid": approval.client_uid,
-            "client_key_sha256": approval.client_key_sha256,
-            "client_at": approval.client_at.isoformat() if approval.client_at else None,
-            "serving_uid": approval.serving_uid,
-            "serving_key_sha256": approval.serving_key_sha256,
-            "serving_at": approval.serving_at.isoformat() if approval.serving_at else None,
-            "denied": approval.denied,
-        }
-    )
+    return {
+        "instance": approval.instance,
+        "launched_at": approval.launched_at.isoformat(),
+        "client_uid": approval.client_uid,
+        "client_key_sha256": approval.client_key_sha256,
+        "client_at": approval.client_at.isoformat() if approval.client_at else None,
+        "serving_uid": approval.serving_uid,
+        "serving_key_sha256": approval.serving_key_sha256,
+        "serving_at": approval.serving_at.isoformat() if approval.serving_at else None,
+        "denied": approval.denied,
+        "earlier_client_keys": " ".join(approval.earlier_client_keys) or None,
+    }
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -12,23 +12,32 @@ from functions.errors import ConfigurationError, RefusedError, RetryableError
 from functions.remediate.outside import Outside
 from functions.remediate.plan import (
     LATER,
+    Approve,
     AwaitDetach,
     AwaitReplacement,
     CloseCase,
     CompleteHook,
     Cordon,
+    CountAbandoned,
     DeleteNode,
     DeletePods,
+    Evict,
     Fence,
+    ForgetAbandoned,
+    GiveUpLaunch,
+    Heartbeat,
     LeaveTargetGroups,
     LookAgain,
+    Mint,
     OpenCase,
     Plan,
+    Release,
     Restore,
     Step,
+    SuspendLaunch,
 )
-from functions.remediate.steps import node, volumes
-from functions.remediate.steps.waiting import Waiting
+from functions.remediate.steps import drain, hooks, joining, node, volumes
+from functions.remediate.steps.waiting import Unchanged, Waiting
 from functions.settings import Settings
 
 
@@ -60,19 +69,21 @@ def act(plan: Plan, facts: Facts, outside: Outside, settings: Settings, clock: C
         if isinstance(step, LookAgain):
             return Outcome(tuple(done), step.after, step.reason)
         try:
-            waiting = _take(step, facts, outside, settings, clock())
+            outcome = _take(step, facts, outside, settings, clock())
         except RefusedError as error:
             return Outcome(tuple(done), LATER, f"{type(step).__name__} is refused: {error}")
         except (RetryableError, ConfigurationError) as error:
             return Outcome(tuple(done), LATER, f"{type(step).__name__} failed: {error}", failed=True)
-        if waiting:
-            return Outcome(tuple(done), waiting.after, waiting.reason)
-        done.append(Done(step, clock()))
-        outside.journal.tell("step", step=type(step).__name__, reason=step.reason)
+        if isinstance(outcome, Waiting):
+            return Outcome(tuple(done), outcome.after, outcome.reason)
+        if outcome is None:
+            done.append(Done(step, clock()))
+            outside.journal.tell("step", step=type(step).__name__, reason=step.reason)
     return Outcome(tuple(done))
 
 
-def _take(step: Step, facts: Facts, outside: Outside, settings: Settings, at: datetime) -> Waiting | None:
+def _take(step: Step, facts: Facts, outside: Outside, settings: Settings, at: datetime) -> Waiting | Unchanged | None:
+    """Take one step. None: something was done about it."""
     match step:
         case OpenCase():
             case = Case(step.instance, at, Phase.CLEANING, step.group, step.node_name)
@@ -93,8 +104,26 @@ def _take(step: Step, facts: Facts, outside: Outside, settings: Settings, at: da
             return volumes.await_detach(step, outside, opened_at=_opened_at(facts), at=at, deadline=deadline)
         case DeleteNode():
             node.delete_node(step, outside.kubernetes)
+        case Evict():
+            return drain.evict(step, outside.kubernetes)
         case CompleteHook():
-            outside.autoscaling.complete_terminate_hooks(step.instance, step.group)
+            outside.autoscaling.complete_hooks(step.instance, step.group, step.transition, abandon=step.abandon)
+        case Heartbeat():
+            return hooks.heartbeat(step, outside, at=at)
+        case Release():
+            hooks.release(step, outside, at=at)
+        case Mint():
+            return joining.mint(step, outside, at=at)
+        case Approve():
+            return joining.approve(step, outside)
+        case GiveUpLaunch():
+            return joining.give_up_launch(step, outside, at=at)
+        case CountAbandoned():
+            joining.count_abandoned(step, outside, at=at)
+        case SuspendLaunch():
+            joining.suspend_launch(step, outside, at=at, lasting=settings.launch_suspended)
+        case ForgetAbandoned():
+            outside.table.forget_abandoned(step.group)
         case AwaitReplacement():
             outside.table.await_replacement(step.instance)
         case CloseCase():

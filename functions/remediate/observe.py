@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
-from typing import TypeVar
 
-from functions.cluster.facts import Absent, Facts, Fleet, Memory, Phase, Unknown
+from functions.cluster.facts import Absent, Facts, Fleet, Memory, Phase, Unknown, known
 from functions.cluster.machine import Instance, InstanceId, InstanceState, Node, instance_of_provider_id
-from functions.errors import ConfigurationError, RetryableError
 from functions.remediate.outside import Kubernetes, Outside
 
-Fact = TypeVar("Fact")
 _ENDED = frozenset({InstanceState.TERMINATED, InstanceState.STOPPED})
-
-
-def known(read: Callable[[], Fact]) -> Fact | Unknown:
-    """Return what was read, or Unknown with the reason when the other side did not answer."""
-    try:
-        return read()
-    except (RetryableError, ConfigurationError) as error:
-        return Unknown(str(error))
+_ENDING = frozenset({InstanceState.SHUTTING_DOWN, InstanceState.STOPPING})
 
 
 def observe(machine: InstanceId, cluster: str, outside: Outside, *, now: datetime) -> Facts:
     """Gather the facts about one machine.
 
-    Kubernetes is asked only about machines that belong to the cluster, and for a machine's remains only when it has
-    ended: most events of an account are about machines that are none of ours.
+    Kubernetes is asked only about machines that belong to the cluster, for pods only when the machine is on its way out
+    or has ended, for its volumes only when it has: most events of an account are about machines that are none of ours.
     """
     with ThreadPoolExecutor(max_workers=3) as together:
         instance = together.submit(known, lambda: outside.ec2.instance(machine))
@@ -39,11 +29,12 @@ def observe(machine: InstanceId, cluster: str, outside: Outside, *, now: datetim
         if not _concerns_cluster(facts):
             return facts
         facts = replace(facts, node=known(lambda: find_node(outside.kubernetes, machine, facts)))
-        if isinstance(facts.node, Node) and _ended(facts):
+        if isinstance(facts.node, Node) and (_ended(facts) or _leaving(facts)):
             name = facts.node.name
             pods = together.submit(known, lambda: outside.kubernetes.pods_on(name))
-            attachments = together.submit(known, lambda: outside.kubernetes.attachments_of(name))
-            facts = replace(facts, pods=pods.result(), attachments=attachments.result())
+            if _ended(facts):
+                facts = replace(facts, attachments=known(lambda: outside.kubernetes.attachments_of(name)))
+            facts = replace(facts, pods=pods.result())
     if isinstance(facts.memory, Memory) and facts.memory.case and facts.memory.case.phase is Phase.REPLACING:
         facts = replace(facts, nodes_ready=known(lambda: readiness(outside.kubernetes.nodes())))
     return facts
@@ -86,6 +77,13 @@ def _concerns_cluster(facts: Facts) -> bool:
     if isinstance(facts.fleet, Fleet) and facts.fleet.place_of(facts.id):
         return True
     return isinstance(facts.memory, Memory) and bool(facts.memory.case or facts.memory.record)
+
+
+def _leaving(facts: Facts) -> bool:
+    if isinstance(facts.instance, Instance) and facts.instance.state in _ENDING:
+        return True
+    place = facts.fleet.place_of(facts.id) if isinstance(facts.fleet, Fleet) else None
+    return place is not None and place[1].terminating
 
 
 def _ended(facts: Facts) -> bool:

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import Enum
 from typing import Protocol
 
 from functions.cluster.facts import Abandoned, Absent, Case, Memory, Pause, Record
 from functions.cluster.joining import JoinRecord
-from functions.cluster.machine import Group, Instance, InstanceId, Node, Pod
+from functions.cluster.machine import Group, Instance, InstanceId, Node, Pod, Transition
 from functions.messages import Look
 
 
@@ -42,13 +41,6 @@ class Ec2(Protocol):
 
     def console_output(self, instance: InstanceId) -> str:
         """The end of what the machine said while it booted; empty when EC2 has nothing yet."""
-
-
-class Transition(Enum):
-    """What a lifecycle hook holds up."""
-
-    LAUNCHING = "autoscaling:EC2_INSTANCE_LAUNCHING"
-    TERMINATING = "autoscaling:EC2_INSTANCE_TERMINATING"
 
 
 class AutoScaling(Protocol):

@@ -1,18 +1,11 @@
-"""Turn a verdict into the steps that follow from it. Pure; every step says what it will touch and why.
-
-The order for a dead worker comes from what Kubernetes does with each step (Kubernetes, non-graceful node shutdown):
-the out-of-service taint lets volumes be detached at once; the Node stays until no VolumeAttachment names it, because a
-Node deleted earlier brings the attach-detach controller's six-minute wait back.
-"""
+"""What a plan is made of: the steps. Every step says what it will touch and why."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
 
-from functions.cluster.assess import Kind, Verdict, not_whole
-from functions.cluster.facts import Absent, Case, Facts, Memory, Phase, Unknown
-from functions.cluster.machine import CORDONED_ANNOTATION, Group, InstanceId, Node, Pod
+from functions.cluster.machine import InstanceId, Pod, Transition
 
 SOON = timedelta(seconds=2)
 LATER = timedelta(seconds=10)
@@ -65,6 +58,15 @@ class DeletePods:
 
 
 @dataclass(frozen=True)
+class Evict:
+    """Ask for the eviction of pods that still run, each under its uid; disruption budgets are respected."""
+
+    node_name: str
+    pods: tuple[Pod, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
 class LeaveTargetGroups:
     """Take the instance out of its own group's target groups."""
 
@@ -92,9 +94,79 @@ class DeleteNode:
 
 @dataclass(frozen=True)
 class CompleteHook:
-    """Let Auto Scaling go on with an instance that waits in a terminate hook."""
+    """Let Auto Scaling go on with an instance that waits in a hook, or have it abandon the launch."""
 
     instance: InstanceId
+    group: str
+    transition: Transition
+    reason: str
+    abandon: bool = False
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """Have the hook that holds the instance wait its time anew."""
+
+    instance: InstanceId
+    group: str
+    transition: Transition
+    reason: str
+
+
+@dataclass(frozen=True)
+class Release:
+    """Say that a drain's time is over and what is left on the machine that goes now."""
+
+    instance: InstanceId
+    reason: str
+
+
+@dataclass(frozen=True)
+class Mint:
+    """Have the machine's token and bundle be as they must: there while it may join, gone before and after."""
+
+    instance: InstanceId
+    reason: str
+
+
+@dataclass(frozen=True)
+class Approve:
+    """Have the machine's pending certificate requests decided."""
+
+    instance: InstanceId
+    reason: str
+
+
+@dataclass(frozen=True)
+class GiveUpLaunch:
+    """Keep what the machine said while it booted, and tell a person why its launch is given up."""
+
+    instance: InstanceId
+    group: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class CountAbandoned:
+    """Write the launch down among those of its group that were given up one after another."""
+
+    instance: InstanceId
+    group: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class SuspendLaunch:
+    """Let the group launch no more for a while, and tell a person."""
+
+    group: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ForgetAbandoned:
+    """A launch of the group has joined: the ones given up before it no longer count."""
+
     group: str
     reason: str
 
@@ -124,12 +196,18 @@ class LookAgain:
 
 
 Step = (
-    OpenCase | Cordon | Fence | Restore | DeletePods | LeaveTargetGroups | AwaitDetach | DeleteNode
-    | CompleteHook | AwaitReplacement | CloseCase | LookAgain
+    OpenCase | Cordon | Fence | Restore | DeletePods | Evict | LeaveTargetGroups | AwaitDetach | DeleteNode
+    | CompleteHook | Heartbeat | Release | Mint | Approve | GiveUpLaunch | CountAbandoned | SuspendLaunch
+    | ForgetAbandoned | AwaitReplacement | CloseCase | LookAgain
 )  # fmt: skip
 
 
-STOPPED = LookAgain(LATER, "it may be started again, or be replaced by its group")
+@dataclass(frozen=True)
+class Deadlines:
+    """How long a machine may take: from its launch to its Ready Node, and from its cordon until its pods are gone."""
+
+    join: timedelta
+    drain: timedelta
 
 
 @dataclass(frozen=True)
@@ -144,115 +222,5 @@ class Plan:
 
     @property
     def touches(self) -> bool:
-        """Whether any step changes anything."""
-        return any(not isinstance(step, LookAgain) for step in self.steps)
-
-
-def make_plan(verdict: Verdict, facts: Facts) -> Plan:
-    """Return the steps that the verdict calls for, given what is left of the machine."""
-    match verdict.kind:
-        case Kind.DEAD:
-            return _dead(verdict, facts)
-        case Kind.LEAVING:
-            return _leaving(verdict, facts)
-        case Kind.HEALTHY:
-            return _healthy(facts)
-        case Kind.HELD if verdict.may_change:
-            return Plan((LookAgain(LATER, verdict.reason),))
-        case Kind.FOREIGN if _case(facts):
-            return Plan((CloseCase(facts.id, verdict.reason),))
-        case Kind.HELD | Kind.FOREIGN:
-            return Plan()
-
-
-def _dead(verdict: Verdict, facts: Facts) -> Plan:
-    case = _case(facts)
-    remains = _remains(verdict, facts)
-    if case and case.phase is Phase.REPLACING and not remains:
-        return _replacing(verdict.group, facts) if verdict.gone_for_good else Plan((STOPPED,))
-    if not case and not remains:
-        return Plan()
-
-    steps: list[Step] = []
-    if not case:
-        node_name = facts.node.name if isinstance(facts.node, Node) else None
-        group_name = verdict.group.name if verdict.group else None
-        steps.append(OpenCase(facts.id, group_name, node_name, verdict.reason))
-    steps += remains
-    if verdict.gone_for_good:
-        steps.append(AwaitReplacement(facts.id, "nothing is left of it in the cluster"))
-        steps.append(LookAgain(SOON, "its group is not known to be whole yet"))
-    else:
-        steps.append(AwaitReplacement(facts.id, "all is done that a stopped machine needs"))
-        steps.append(STOPPED)
-    return Plan(tuple(steps))
-
-
-def _remains(verdict: Verdict, facts: Facts) -> list[Step]:
-    """Return the steps that take out what is left of a dead machine."""
-    steps: list[Step] = []
-    case = _case(facts)
-    if isinstance(facts.node, Node):
-        name, uid = facts.node.name, facts.node.uid
-        if not (facts.node.out_of_service and facts.node.unschedulable):
-            steps.append(Fence(name, uid, verdict.reason))
-        pods = tuple(pod for pod in _pods(facts) if not pod.finished)
-        if pods:
-            steps.append(DeletePods(name, pods, "their machine is dead"))
-    cleaned = case is not None and case.phase is Phase.REPLACING
-    if verdict.group and verdict.group.target_groups and (steps or (verdict.member and not cleaned)):
-        steps.append(LeaveTargetGroups(facts.id, verdict.group.target_groups, "it cannot serve"))
-    if verdict.gone_for_good and isinstance(facts.node, Node):
-        steps.append(AwaitDetach(facts.node.name, "its volumes are released first"))
-        steps.append(DeleteNode(facts.node.name, facts.node.uid, verdict.reason))
-    if (
-        verdict.gone_for_good
-        and verdict.member
-        and verdict.group
-        and verdict.member.lifecycle_state == "Terminating:Wait"
-    ):
-        steps.append(CompleteHook(facts.id, verdict.group.name, "nothing of it is left to wait for"))
-    return steps
-
-
-def _replacing(group: Group | None, facts: Facts) -> Plan:
-    if group is None:
-        return Plan((CloseCase(facts.id, "its group is gone, nothing will replace it"),))
-    if isinstance(facts.nodes_ready, Unknown):
-        return Plan((LookAgain(LATER, facts.nodes_ready.reason),))
-    if missing := not_whole(group, facts.nodes_ready):
-        return Plan((LookAgain(SOON, missing),))
-    return Plan((CloseCase(facts.id, f"{group.name} is whole: {group.desired} machines in service and Ready"),))
-
-
-def _leaving(verdict: Verdict, facts: Facts) -> Plan:
-    """Our cordon comes last: once it is seen, all has been done, and a pass each two seconds does nothing again."""
-    steps: list[Step] = []
-    node = facts.node if isinstance(facts.node, Node) else None
-    done = node is not None and node.unschedulable and CORDONED_ANNOTATION in node.annotations
-    if verdict.group and verdict.group.target_groups and not done:
-        steps.append(LeaveTargetGroups(facts.id, verdict.group.target_groups, verdict.reason))
-    if node and not node.unschedulable:
-        steps.append(Cordon(node.name, node.uid, verdict.reason))
-    return Plan((*steps, LookAgain(SOON, "it is not gone yet")))
-
-
-def _healthy(facts: Facts) -> Plan:
-    """A machine that was dead by its state and runs again gets back what we took."""
-    case = _case(facts)
-    if not case:
-        return Plan()
-    steps: list[Step] = []
-    if isinstance(facts.node, Node) and facts.node.out_of_service:
-        steps.append(Restore(facts.node.name, facts.node.uid, "its machine runs again"))
-    elif isinstance(facts.node, Absent) and case.phase is Phase.CLEANING:
-        return Plan((LookAgain(LATER, "it runs again, its Node has not come back yet"),))
-    return Plan((*steps, CloseCase(facts.id, "it runs again")))
-
-
-def _case(facts: Facts) -> Case | None:
-    return facts.memory.case if isinstance(facts.memory, Memory) else None
-
-
-def _pods(facts: Facts) -> tuple[Pod, ...]:
-    return () if isinstance(facts.pods, Unknown) else facts.pods
+        """Whether any step changes anything; a heartbeat only keeps things as they are."""
+        return any(not isinstance(step, LookAgain | Heartbeat) for step in self.steps)

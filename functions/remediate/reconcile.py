@@ -14,7 +14,8 @@ from functions.remediate.act import Outcome, act
 from functions.remediate.guards import Refusal, guard
 from functions.remediate.observe import observe
 from functions.remediate.outside import Outside
-from functions.remediate.plan import Plan, make_plan
+from functions.remediate.plan import Deadlines, Plan
+from functions.remediate.planning import make_plan
 from functions.remediate.telling import alert_once
 from functions.settings import Settings
 
@@ -37,8 +38,12 @@ def judge(look: Look, outside: Outside, settings: Settings, *, now: datetime) ->
     """Say what is to be done about a machine, without doing it."""
     facts = observe(look.machine, settings.cluster, outside, now=now)
     verdict = assess(facts)
-    plan = make_plan(verdict, facts)
+    plan = make_plan(verdict, facts, deadlines(settings))
     return Judgement(facts, verdict, plan, guard(plan, verdict, facts, max_in_flight=settings.max_in_flight))
+
+
+def deadlines(settings: Settings) -> Deadlines:
+    return Deadlines(join=settings.join_deadline, drain=settings.drain_deadline)
 
 
 def run_pass(look: Look, outside: Outside, settings: Settings, clock: Callable[[], datetime]) -> Judgement:

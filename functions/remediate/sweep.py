@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from functions.cluster.assess import Kind, Verdict, assess
-from functions.cluster.facts import Absent, Case, Facts, Fleet, Memory, Phase, Record, Unknown
+from functions.cluster.facts import Absent, Case, Facts, Fleet, Memory, Phase, Record, Unknown, known
+from functions.cluster.joining import JoinRecord
 from functions.cluster.machine import Group, Instance, InstanceId, Node, Role, instance_of_provider_id
+from functions.errors import ConfigurationError, RetryableError
 from functions.messages import Look
-from functions.remediate.observe import known
 from functions.remediate.outside import Outside
-from functions.remediate.plan import make_plan
-from functions.remediate.reconcile import ALERT_EVERY
+from functions.remediate.plan import Deadlines
+from functions.remediate.planning import make_plan
+from functions.remediate.reconcile import ALERT_EVERY, deadlines
 from functions.remediate.telling import alert_once
 from functions.settings import Settings
 
@@ -31,13 +33,15 @@ class Cluster:
     nodes: Mapping[InstanceId, Node] | Unknown
     cases: Mapping[InstanceId, Case]
     recorded: frozenset[InstanceId]
+    joins: Mapping[InstanceId, tuple[JoinRecord, ...]]
 
     @property
     def machines(self) -> tuple[InstanceId, ...]:
         """Every machine that anything knows of."""
         listed = {member.id for group in self.groups for member in group.members}
         named = set() if isinstance(self.nodes, Unknown) else set(self.nodes)
-        return tuple(sorted(listed | named | set(self.instances) | set(self.cases)))
+        joining = {instance for instance, joins in self.joins.items() if any(join.open for join in joins)}
+        return tuple(sorted(listed | named | set(self.instances) | set(self.cases) | joining))
 
 
 @dataclass(frozen=True)
@@ -56,11 +60,13 @@ def run_sweep(outside: Outside, settings: Settings, *, now: datetime) -> Sweep:
     Raises RetryableError when EC2, Auto Scaling or the table do not answer: the next sweep comes in a minute.
     """
     cluster = read_cluster(outside, settings.cluster)
-    found = find_work(cluster, settings.cluster, now=now)
+    found = find_work(cluster, settings.cluster, deadlines(settings), now=now)
     for look in found.looks:
         outside.queues.look_now(look, f"sweep-{look.machine}-{now:%Y%m%dT%H%M}")
     for record in found.records:
         outside.table.remember(record)
+    _resume_launches(cluster.groups, outside, now=now)
+    _approve_pending(outside)
     if found.held:
         subject = f"The sweep of {settings.cluster} holds"
         alert_once(outside, "sweep-held", subject, found.held, now=now, within=ALERT_EVERY)
@@ -75,6 +81,26 @@ def run_sweep(outside: Outside, settings: Settings, *, now: datetime) -> Sweep:
     return found
 
 
+def _resume_launches(groups: tuple[Group, ...], outside: Outside, *, now: datetime) -> None:
+    for group in groups:
+        if group.launch_suspended_until and now >= group.launch_suspended_until:
+            outside.table.forget_abandoned(group.name)
+            outside.autoscaling.resume_launch(group.name)
+            outside.journal.tell("launch_resumed", group=group.name)
+
+
+def _approve_pending(outside: Outside) -> None:
+    """Serving certificates are renewed each year, with no case open. A failure here waits for the next minute."""
+    try:
+        answer = outside.joining.approve(None)
+    except (RetryableError, ConfigurationError) as error:
+        outside.journal.tell("approve_failed", reason=str(error))
+        outside.journal.count("approve_failed")
+        return
+    if answer.did != "nothing":
+        outside.journal.tell("approve", did=answer.did, reason=answer.reason)
+
+
 def read_cluster(outside: Outside, cluster: str) -> Cluster:
     nodes = known(lambda: _by_instance(outside.kubernetes.nodes()))
     return Cluster(
@@ -83,14 +109,22 @@ def read_cluster(outside: Outside, cluster: str) -> Cluster:
         nodes=nodes,
         cases={case.instance: case for case in outside.table.cases()},
         recorded=outside.table.recorded(),
+        joins=_by_machine(outside.table.joins()),
     )
+
+
+def _by_machine(joins: tuple[JoinRecord, ...]) -> Mapping[InstanceId, tuple[JoinRecord, ...]]:
+    found: dict[InstanceId, tuple[JoinRecord, ...]] = {}
+    for join in joins:
+        found[join.instance] = (*found.get(join.instance, ()), join)
+    return found
 
 
 def _by_instance(nodes: tuple[Node, ...]) -> Mapping[InstanceId, Node]:
     return {machine: node for node in nodes if (machine := instance_of_provider_id(node.provider_id))}
 
 
-def find_work(cluster: Cluster, name: str, *, now: datetime) -> Sweep:
+def find_work(cluster: Cluster, name: str, deadlines: Deadlines, *, now: datetime) -> Sweep:
     """Return what one reading calls for. Pure."""
     machines = cluster.machines
     if isinstance(cluster.nodes, Unknown):
@@ -108,7 +142,7 @@ def find_work(cluster: Cluster, name: str, *, now: datetime) -> Sweep:
     for machine in machines:
         facts = _facts(machine, cluster, cluster.nodes, name, now)
         verdict = assess(facts)
-        if reason := _needs_pass(verdict, facts, cluster):
+        if reason := _needs_pass(verdict, facts, cluster, deadlines):
             looks.append(Look(machine, f"the sweep: {reason}"))
         if record := _new_record(verdict, facts, cluster.recorded):
             records.append(record)
@@ -124,19 +158,19 @@ def _facts(machine: InstanceId, cluster: Cluster, nodes: Mapping[InstanceId, Nod
         at=now,
         instance=cluster.instances.get(machine, Absent()),
         fleet=Fleet(cluster.groups, others_known=others),
-        memory=Memory(cluster.cases.get(machine), None, (), in_flight),
+        memory=Memory(cluster.cases.get(machine), None, (), in_flight, cluster.joins.get(machine, ())),
         node=nodes.get(machine, Absent()),
     )
 
 
-def _needs_pass(verdict: Verdict, facts: Facts, cluster: Cluster) -> str | None:
+def _needs_pass(verdict: Verdict, facts: Facts, cluster: Cluster, deadlines: Deadlines) -> str | None:
     if case := cluster.cases.get(facts.id):
         return f"its case is open since {case.opened_at:%FT%TZ}"
     if isinstance(facts.instance, Absent) and facts.id in cluster.recorded:
         return "EC2 no longer knows it"  # the pass reads our record of it, and so can tell what it was
     if verdict.kind is Kind.HELD and not verdict.may_change:
         return None
-    if make_plan(verdict, facts).steps:
+    if make_plan(verdict, facts, deadlines).steps:
         return f"it is {verdict.kind.value}: {verdict.reason}"
     return None
 

@@ -35,10 +35,13 @@ def run_to_end(
     sweeps: bool = True,
     choose: Callable[[list[Look]], int] = lambda _: 0,
 ) -> None:
-    """Deliver looks until no case is open and none is waiting. `choose` picks which waiting look comes next."""
+    """Deliver looks until no case and no joining is open and none is waiting.
+
+    `choose` picks which waiting look comes next.
+    """
     drive = _Drive(world, settings, sweeps, choose, next_sweep=world.now + _SWEEP_EVERY)
     end = world.now + _GIVE_UP_AFTER
-    while world.passes or world.later or world.cases:
+    while world.passes or world.later or world.cases or any(join.open for join in world.joins.values()):
         assert world.now < end, f"not at rest: {world.cases}, {world.passes}, {world.later}"
         drive.step()
 
@@ -99,6 +102,7 @@ class _Drive:
         # A sweep that fails is not repeated: the schedule comes again in a minute.
         with suppress(RegrowError, Crash):
             run_sweep(outside_of(self.world), self.settings, now=self.world.now)
+        settle(self.world)
 
 
 def at(number: int, what: BaseException) -> Callable[[Call], None]:

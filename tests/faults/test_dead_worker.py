@@ -41,10 +41,14 @@ def a_death(workers: int = 2) -> World:
 
 
 def assert_healed(world: World) -> None:
-    """The end that every road must come to: whole again, and harm done once and only to what was dead."""
+    """The end that every road must come to: whole again, harm done once and only to what was dead, and the replacement
+    let in once, with nothing left to join with."""
     assert world.violations == []
     assert (world.cases, world.places) == ({}, {})
-    assert sorted(world.effects) == HARM_OF_ONE_DEATH
+    assert sorted(effect for effect in world.effects if effect[1] != REPLACEMENT) == HARM_OF_ONE_DEATH
+    entered = [what for what, whom in world.effects if whom == REPLACEMENT]
+    assert sorted(entered) == sorted(["mint", "approve", "approve", "complete hook", "revoke"])
+    assert not any(record.open for record in world.joins.values())
     assert {member.id for member in world.groups[WORKERS].members} == {TWO, REPLACEMENT}
     assert ONE not in world.nodes
     assert all(node.ready and not node.unschedulable for node in world.nodes.values())
@@ -259,11 +263,10 @@ def test_another_node_of_the_same_name_is_not_harmed_by_a_plan_made_for_the_old_
 
 def test_a_hook_that_is_gone_is_no_obstacle() -> None:
     world = a_death()
-    workers = world.groups[WORKERS]
-    left = tuple(member for member in workers.members if member.id != ONE)
 
     def complete_by_another(call: Call) -> None:
-        if call.method == "complete_terminate_hooks":
+        if call.method == "complete_hooks":
+            left = tuple(member for member in world.groups[WORKERS].members if member.id != ONE)
             world.groups[WORKERS] = replace(world.groups[WORKERS], members=left)
 
     world.before = complete_by_another

@@ -1,4 +1,4 @@
-"""What a step says when it cannot be finished in this pass."""
+"""What a step says when it has not changed anything, or cannot be finished in this pass."""
 
 from __future__ import annotations
 
@@ -12,3 +12,8 @@ class Waiting:
 
     reason: str
     after: timedelta
+
+
+@dataclass(frozen=True)
+class Unchanged:
+    """All was as it must be; the next step may be taken."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functions.cluster.machine import InstanceId, Role
+from functions.cluster.machine import InstanceId, Role, Transition
 from functions.edges.autoscaling import AutoScalingEdge
 from tests.integration.functions.conftest import Clients
 from tests.integration.functions.surroundings import a_group
@@ -34,7 +34,7 @@ def test_all_pages_of_groups_are_read(clients: Clients) -> None:
 def test_an_instance_that_waits_in_no_hook_is_left_alone(clients: Clients) -> None:
     one = InstanceId(a_group(clients)[0])
     edge = AutoScalingEdge(clients("autoscaling"))
-    edge.complete_terminate_hooks(one, WORKERS)
-    edge.complete_terminate_hooks(InstanceId("i-0123456789abcdef0"), WORKERS)
+    edge.complete_hooks(one, WORKERS, Transition.TERMINATING)
+    edge.complete_hooks(InstanceId("i-0123456789abcdef0"), WORKERS, Transition.TERMINATING)
     (group,) = edge.groups(CLUSTER)
     assert [member.in_service for member in group.members] == [True, True]

@@ -9,7 +9,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from functions.cluster.machine import InstanceId
+from functions.cluster.machine import InstanceId, Transition
 from functions.edges import aws
 from functions.edges.alerts import AlertsEdge
 from functions.edges.autoscaling import AutoScalingEdge
@@ -170,7 +170,7 @@ NO_ACTION = f"No active Lifecycle Action found with instance ID {ONE}"
 
 
 def complete(url: str, instance: InstanceId = ONE) -> None:
-    AutoScalingEdge(client("autoscaling", url)).complete_terminate_hooks(instance, WORKERS)
+    AutoScalingEdge(client("autoscaling", url)).complete_hooks(instance, WORKERS, Transition.TERMINATING)
 
 
 def test_a_hook_that_somebody_else_has_completed_is_success() -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from functions.cluster.facts import Case, Facts, Fleet, Memory, Pause, Phase, Record
+from functions.cluster.joining import Approval, JoinRecord, JoinState
 from functions.cluster.machine import (
     CLUSTER_TAG,
     CONTROL_PLANE_LABEL,
@@ -37,7 +38,7 @@ ENVIRONMENT = {
     "REGROW_LATER_QUEUE_URL": "http://queues.test/regrow-drill-later",
     "REGROW_TABLE": "regrow-drill",
     "REGROW_TOPIC_ARN": "arn:aws:sns:us-east-1:123456789012:regrow-drill",
-    "REGROW_KUBECONFIG_PARAMETER": "/regrow/drill/kubeconfig/remediate",
+    "REGROW_KUBECONFIG_PATH": "/regrow/drill/kubeconfig",
 }
 SETTINGS = Settings.from_env(ENVIRONMENT)
 
@@ -52,7 +53,37 @@ ONE, TWO, THREE = machine(1), machine(2), machine(3)
 def instance(id_: InstanceId = ONE, state: InstanceState = InstanceState.RUNNING, **changes: Any) -> Instance:
     tags = {CLUSTER_TAG: CLUSTER, ROLE_TAG: "worker", GROUP_TAG: WORKERS}
     address = None if state is InstanceState.TERMINATED else f"10.77.1.{int(id_[2:], 16)}"
-    return replace(Instance(id_, state, address, NOW, tags), **changes)
+    placed = {"zone": "us-east-1a", "image": "ami-0123456789abcdef0"}
+    return replace(Instance(id_, state, address, NOW - timedelta(days=1), tags, **placed), **changes)
+
+
+def launched(id_: InstanceId = ONE, age: timedelta = timedelta(seconds=30), **changes: Any) -> Instance:
+    """An instance that has just been launched."""
+    return instance(id_, **{"launched_at": NOW - age} | changes)
+
+
+def join(id_: InstanceId = ONE, state: JoinState = JoinState.ISSUED, **changes: Any) -> JoinRecord:
+    """The join record of `launched(id_)`."""
+    issued_at = changes.get("issued_at", NOW)
+    whole = JoinRecord(
+        instance=id_,
+        launched_at=NOW - timedelta(seconds=30),
+        group=WORKERS,
+        role=Role.WORKER,
+        node_name=id_,
+        zone="us-east-1a",
+        image="ami-0123456789abcdef0",
+        token_id="abc123",
+        state=state,
+        issued_at=issued_at,
+        expires_at=issued_at + timedelta(minutes=15),
+        busy_until=issued_at + timedelta(seconds=25),
+    )
+    return replace(whole, **changes)
+
+
+def approval(id_: InstanceId = ONE, **changes: Any) -> Approval:
+    return replace(Approval(id_, NOW - timedelta(seconds=30)), **changes)
 
 
 def member(id_: InstanceId = ONE, lifecycle_state: str = "InService") -> Member:

@@ -13,8 +13,9 @@ from datetime import datetime
 from threading import RLock
 from typing import Any
 
-from functions.cluster.facts import Case, Pause, Record
-from functions.cluster.machine import Group, Instance, InstanceId, InstanceState, Node, Pod
+from functions.cluster.facts import Abandoned, Case, Pause, Record
+from functions.cluster.joining import Approval, JoinRecord
+from functions.cluster.machine import Group, Instance, InstanceId, InstanceState, Node, Pod, Transition
 from functions.messages import Look
 from tests.unit.functions.builders import NOW
 
@@ -49,6 +50,13 @@ class World:
     nodes: dict[str, Node] = field(default_factory=dict)
     pods: dict[Pod, str] = field(default_factory=dict)
     attachments: dict[str, str] = field(default_factory=dict)
+    budgeted: set[str] = field(default_factory=set)  # names of pods that a disruption budget holds
+    joins: dict[InstanceId, JoinRecord] = field(default_factory=dict)
+    approvals: dict[InstanceId, Approval] = field(default_factory=dict)
+    refused: dict[InstanceId, str] = field(default_factory=dict)  # machines that mint lets in for nothing, and why
+    abandoned: set[Abandoned] = field(default_factory=set)
+    heartbeats: list[tuple[InstanceId, Transition]] = field(default_factory=list)
+    consoles: dict[InstanceId, str] = field(default_factory=dict)
     cases: dict[InstanceId, Case] = field(default_factory=dict)
     places: dict[int, InstanceId] = field(default_factory=dict)
     records: dict[InstanceId, Record] = field(default_factory=dict)

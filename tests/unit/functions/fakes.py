@@ -8,12 +8,24 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from functions.cluster.facts import Absent, Case, Memory, Pause, Phase, Record
-from functions.cluster.machine import CORDONED_ANNOTATION, Group, Instance, InstanceId, InstanceState, Node, Pod
+from functions.cluster.facts import Abandoned, Absent, Case, Memory, Pause, Phase, Record
+from functions.cluster.joining import Approval, JoinRecord, JoinState
+from functions.cluster.machine import (
+    CORDONED_ANNOTATION,
+    DRAINING_ANNOTATION,
+    Group,
+    Instance,
+    InstanceId,
+    InstanceState,
+    Member,
+    Node,
+    Pod,
+    Transition,
+)
 from functions.errors import ConflictError, RefusedError
 from functions.messages import Look, due
-from functions.remediate.outside import Outside
-from tests.unit.functions.builders import CLUSTER, OUT_OF_SERVICE
+from functions.remediate.outside import Answer, Blocked, Outside
+from tests.unit.functions.builders import CLUSTER, OUT_OF_SERVICE, SETTINGS, join
 from tests.unit.functions.fake_world import Call, World
 
 
@@ -23,6 +35,7 @@ def outside_of(world: World) -> Outside:
         FakeAutoScaling(world, "autoscaling"),
         FakeLoadBalancing(world, "load_balancing"),
         FakeKubernetes(world, "kubernetes"),
+        FakeJoining(world, "joining"),
         FakeTable(world, "table"),
         FakeQueues(world, "queues"),
         FakeAlerts(world, "alerts"),
@@ -55,6 +68,10 @@ class FakeEc2(_Edge):
         with self.call("fleet") as world:
             return tuple(one for one in world.instances.values() if one.cluster == cluster)
 
+    def console_output(self, instance: InstanceId) -> str:
+        with self.call("console_output") as world:
+            return world.consoles.get(instance, "")
+
     def terminate_without_shutdown(self, instance: InstanceId) -> None:
         with self.call("terminate") as world:
             world.did("terminate", instance, machine=None)
@@ -66,14 +83,98 @@ class FakeAutoScaling(_Edge):
         with self.call("groups") as world:
             return tuple(group for group in world.groups.values() if group.cluster == cluster)
 
-    def complete_terminate_hooks(self, instance: InstanceId, group: str) -> None:
-        with self.call("complete_terminate_hooks") as world:
+    def complete_hooks(
+        self, instance: InstanceId, group: str, transition: Transition, *, abandon: bool = False
+    ) -> None:
+        with self.call("complete_hooks") as world:
             found = world.groups[group]
-            member = found.member(instance)
-            if member and member.lifecycle_state == "Terminating:Wait":
-                world.did("complete hook", instance, machine=world.instances.get(instance))
-                left = tuple(one for one in found.members if one.id != instance)
-                world.groups[group] = replace(found, members=left)
+            there = found.member(instance)
+            if not (there and there.waits(transition)):
+                return
+            ended = transition is Transition.TERMINATING or abandon
+            world.did("abandon launch" if abandon else "complete hook", instance, machine=None)
+            self._judge(instance, transition, abandon=abandon)
+            others = tuple(one for one in found.members if one.id != instance)
+            in_service = () if ended else (replace(there, lifecycle_state="InService"),)
+            world.groups[group] = replace(found, members=(*others, *in_service))
+            if ended and (machine := world.instances.get(instance)):
+                world.instances[instance] = replace(machine, state=InstanceState.TERMINATED, address=None)
+
+    def _judge(self, instance: InstanceId, transition: Transition, *, abandon: bool) -> None:
+        """Note what must never be: a machine let go with pods that could be elsewhere, or put into service too soon."""
+        world, node = self.world, self.world.nodes.get(instance)
+        running = world.instances[instance].state is InstanceState.RUNNING
+        left = [pod.name for pod, where in world.pods.items() if where == instance and pod.awaited]
+        told = any(subject.startswith(f"{instance} goes") for subject, _ in world.alerts)
+        if transition is Transition.TERMINATING and running and left and not told:
+            world.violations.append(f"{instance} was let go with {left} on it")
+        if transition is Transition.LAUNCHING and not abandon and not (node and node.ready):
+            world.violations.append(f"{instance} was put into service without a Ready Node")
+
+    def heartbeat(self, instance: InstanceId, group: str, transition: Transition) -> None:
+        with self.call("heartbeat") as world:
+            world.heartbeats.append((instance, transition))
+
+    def suspend_launch(self, group: str, reason: str, *, until: datetime) -> None:
+        with self.call("suspend_launch") as world:
+            found = world.groups[group]
+            world.groups[group] = replace(found, suspended=frozenset({"Launch"}), launch_suspended_until=until)
+            world.effects.append(("suspend launch", group))
+
+    def resume_launch(self, group: str) -> None:
+        with self.call("resume_launch") as world:
+            found = world.groups[group]
+            world.groups[group] = replace(found, suspended=frozenset(), launch_suspended_until=None)
+            world.effects.append(("resume launch", group))
+
+
+class FakeJoining(_Edge):
+    """Mints for machines that Auto Scaling launches and that have no Node, and ends what they had else."""
+
+    def mint(self, instance: InstanceId) -> Answer:
+        with self.call("mint") as world:
+            record = world.joins.get(instance)
+            if reason := world.refused.get(instance):
+                return Answer("refused", reason)
+            if self._may_join(instance):
+                if record and record.open:
+                    return Answer("is_minted", "it has its token")
+                launched_at = world.instances[instance].launched_at
+                world.joins[instance] = join(instance, issued_at=world.now, launched_at=launched_at)
+                world.did("mint", instance, machine=None)
+                return Answer("minted", "it may join")
+            if record and record.open:
+                world.joins[instance] = replace(record, state=JoinState.ENDED, ended_because="it is over")
+                world.did("revoke", instance, machine=None)
+                return Answer("revoked", "it may not join, or has")
+            return Answer("nothing", "it has nothing to join with")
+
+    def approve(self, instance: InstanceId | None) -> Answer:
+        with self.call("approve") as world:
+            record = world.joins.get(instance) if instance else None
+            if record is None or instance is None:
+                return Answer("nothing", "no request is pending")
+            there = world.approvals.get(instance) or Approval(instance, record.launched_at)
+            if record.open and there.client_at is None:
+                world.approvals[instance] = replace(there, client_at=world.now)
+            elif instance in world.nodes and there.client_at and there.serving_at is None:
+                world.approvals[instance] = replace(there, serving_at=world.now)
+            else:
+                return Answer("nothing", "no request is pending")
+            world.did("approve", instance, machine=None)
+            return Answer("approved", "it asked as it must")
+
+    def _may_join(self, instance: InstanceId) -> bool:
+        machine = self.world.instances.get(instance)
+        listed = any(there and (there.pending or there.in_service) for there in self._members(instance))
+        runs = machine is not None and machine.state in (InstanceState.PENDING, InstanceState.RUNNING)
+        in_time = machine is not None and self.world.now < machine.launched_at + SETTINGS.join_deadline
+        found = self.world.approvals.get(instance)
+        convicted = found is not None and found.denied is not None
+        return listed and runs and in_time and not convicted and instance not in self.world.nodes
+
+    def _members(self, instance: InstanceId) -> list[Member | None]:
+        return [group.member(instance) for group in self.world.groups.values()]
 
 
 class FakeLoadBalancing(_Edge):
@@ -119,7 +220,11 @@ class FakeKubernetes(_Edge):
                 node,
                 taints=tuple(taint for taint in node.taints if taint != OUT_OF_SERVICE),
                 unschedulable=node.unschedulable and not ours,
-                annotations={key: text for key, text in node.annotations.items() if key != CORDONED_ANNOTATION},
+                annotations={
+                    key: text
+                    for key, text in node.annotations.items()
+                    if key not in (CORDONED_ANNOTATION, DRAINING_ANNOTATION)
+                },
             ):
                 world.did("restore", node.uid, machine=None)
 
@@ -128,6 +233,17 @@ class FakeKubernetes(_Edge):
             with self.call("delete_pod") as world:
                 if pod in world.pods:  # another pod of this name has another uid, and so is not this one
                     world.did("delete pod", pod.uid, machine=world.machine_of(world.pods.pop(pod)))
+
+    def evict(self, pods: Iterable[Pod]) -> tuple[Blocked, ...]:
+        blocked = []
+        for pod in pods:
+            with self.call("evict_pod") as world:
+                if pod.name in world.budgeted and pod in world.pods:
+                    blocked.append(Blocked(pod, "the budget allows none"))
+                elif pod in world.pods:
+                    world.did("evict pod", pod.uid, machine=None)
+                    del world.pods[pod]
+        return tuple(blocked)
 
     def delete_node(self, name: str, uid: str) -> None:
         with self.call("delete_node") as world:
@@ -156,7 +272,8 @@ class FakeKubernetes(_Edge):
 
 
 def _cordoned(node: Node, at: datetime) -> dict[str, str]:
-    return node.annotations if node.unschedulable else node.annotations | {CORDONED_ANNOTATION: at.isoformat()}
+    marks = {} if node.unschedulable else {CORDONED_ANNOTATION: at.isoformat()}
+    return {DRAINING_ANNOTATION: at.isoformat()} | node.annotations | marks
 
 
 class FakeTable(_Edge):
@@ -164,7 +281,10 @@ class FakeTable(_Edge):
         with self.call("memory") as world:
             in_flight = frozenset(case.instance for case in world.cases.values() if case.phase is Phase.CLEANING)
             pauses = tuple(pause for pause in world.pauses.values() if pause.until > now)
-            return Memory(world.cases.get(instance), world.records.get(instance), pauses, in_flight)
+            joins = (world.joins[instance],) if instance in world.joins else ()
+            approvals = (world.approvals[instance],) if instance in world.approvals else ()
+            case, record = world.cases.get(instance), world.records.get(instance)
+            return Memory(case, record, pauses, in_flight, joins, approvals, tuple(world.abandoned))
 
     def cases(self) -> tuple[Case, ...]:
         with self.call("cases") as world:
@@ -173,6 +293,22 @@ class FakeTable(_Edge):
     def pauses(self) -> tuple[Pause, ...]:
         with self.call("pauses") as world:
             return tuple(world.pauses.values())
+
+    def joins(self) -> tuple[JoinRecord, ...]:
+        with self.call("joins") as world:
+            return tuple(world.joins.values())
+
+    def abandoned(self) -> tuple[Abandoned, ...]:
+        with self.call("abandoned") as world:
+            return tuple(world.abandoned)
+
+    def note_abandoned(self, abandoned: Abandoned, *, at: datetime) -> None:
+        with self.call("note_abandoned") as world:
+            world.abandoned.add(abandoned)
+
+    def forget_abandoned(self, group: str) -> None:
+        with self.call("forget_abandoned") as world:
+            world.abandoned = {one for one in world.abandoned if one.group != group}
 
     def recorded(self) -> frozenset[InstanceId]:
         with self.call("recorded") as world:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from hypothesis import strategies as st
 
-from functions.cluster.facts import Absent, Facts, Fleet, Memory, Phase, Unknown
-from functions.cluster.machine import CLUSTER_TAG, GROUP_TAG, ROLE_TAG, InstanceState, Role
+from functions.cluster.facts import Abandoned, Absent, Facts, Fleet, Memory, Phase, Unknown
+from functions.cluster.joining import JoinState
+from functions.cluster.machine import CLUSTER_TAG, DRAINING_ANNOTATION, GROUP_TAG, ROLE_TAG, InstanceState, Role
 from tests.unit.functions.builders import (
     CLUSTER,
     NOW,
     ONE,
     OUT_OF_SERVICE,
+    THREE,
     TWO,
     WORKERS,
+    approval,
     case,
     control_plane_node,
     group,
     instance,
+    join,
     member,
     node,
     pause,
@@ -26,6 +31,7 @@ from tests.unit.functions.builders import (
     record,
 )
 
+OLD = (NOW - timedelta(hours=2)).isoformat()
 UNKNOWN = st.just(Unknown("the service did not answer"))
 ABSENT = st.just(Absent())
 TAGS = st.fixed_dictionaries(
@@ -41,10 +47,13 @@ INSTANCES = st.builds(
     st.just(ONE),
     st.sampled_from(InstanceState),
     tags=TAGS | st.just(instance().tags),
+    launched_at=st.sampled_from([NOW - timedelta(seconds=30), NOW - timedelta(minutes=9), NOW - timedelta(days=1)]),
 )
-MEMBERS = st.builds(
-    member, st.just(ONE), st.sampled_from(["InService", "Terminating", "Terminating:Wait", "Pending", "Standby"])
-)
+LIFECYCLE_STATES = (
+    "InService", "Terminating", "Terminating:Wait", "Pending", "Pending:Wait", "Pending:Proceed", "Warmed:Pending:Wait",
+    "Standby",
+)  # fmt: skip
+MEMBERS = st.builds(member, st.just(ONE), st.sampled_from(LIFECYCLE_STATES))
 GROUPS = st.builds(
     lambda ours, role, targets: group(*ours, member(TWO), role=role, target_groups=targets),
     st.lists(MEMBERS, max_size=1),
@@ -56,9 +65,11 @@ NODES = st.builds(
     node,
     st.just(ONE),
     provider_id=st.sampled_from(["", f"aws:///us-east-1a/{ONE}", f"aws:///us-east-1a/{TWO}", "kind://x"]),
+    ready=st.booleans(),
     unschedulable=st.booleans(),
     taints=st.sampled_from([(), (OUT_OF_SERVICE,)]),
     addresses=st.sampled_from([(), ("10.77.1.1",), ("10.77.1.2",)]),
+    annotations=st.sampled_from([{}, *({DRAINING_ANNOTATION: since} for since in ("soon", NOW.isoformat(), OLD))]),
 ) | st.just(control_plane_node())
 CASES = st.builds(case, st.just(ONE), st.sampled_from(Phase), group=st.sampled_from([WORKERS, None]))
 RECORDS = st.builds(
@@ -67,14 +78,34 @@ RECORDS = st.builds(
     st.sampled_from([timedelta(minutes=1), timedelta(days=1)]),
     role=st.sampled_from([Role.WORKER, Role.WORKER, Role.CONTROL_PLANE]),
 )
+JOINS = st.builds(
+    join,
+    st.just(ONE),
+    st.sampled_from(JoinState),
+    launched_at=st.sampled_from([NOW - timedelta(seconds=30), NOW - timedelta(days=1)]),
+    expires_at=st.sampled_from([NOW, NOW + timedelta(minutes=10)]),
+)
+APPROVALS = st.builds(
+    approval,
+    st.just(ONE),
+    client_at=st.sampled_from([None, NOW]),
+    serving_at=st.sampled_from([None, NOW]),
+    denied=st.sampled_from([None, None, "it asked to be another"]),
+)
 MEMORIES = st.builds(
     Memory,
     st.none() | CASES,
     st.none() | RECORDS,
     st.sampled_from([(), (pause(),), (pause(TWO),)]),
     st.frozensets(st.sampled_from([ONE, TWO])),
+    st.lists(JOINS, max_size=1).map(tuple),
+    st.lists(APPROVALS, max_size=1).map(tuple),
+    st.sampled_from([(), (Abandoned(WORKERS, TWO),), (Abandoned(WORKERS, TWO), Abandoned(WORKERS, THREE))]),
 )
-PODS = st.sampled_from([(), (pod(),), (pod(), pod("db-0"), pod("job", finished=True))])
+POD = st.builds(replace, st.sampled_from([pod(), pod("db-0"), pod("job", finished=True)]), **dict.fromkeys(
+    ("ending", "mirror", "daemon"), st.booleans()
+))  # fmt: skip
+PODS = st.lists(POD, max_size=3).map(tuple)
 FACTS = st.builds(
     Facts,
     st.just(CLUSTER),

@@ -17,6 +17,7 @@ MACHINE = "i-0123456789abcdef0"
 
 LOOKED_AT = {
     "autoscaling-terminate-action": "drill-worker terminates it",
+    "autoscaling-launch-action": "drill-worker launches it",
     "ec2-terminated": "EC2 says terminated",
     "ec2-shutting-down": "EC2 says shutting-down",
     "ec2-stopped": "EC2 says stopped",
@@ -31,6 +32,9 @@ DROPPED = {
     "look-due": "an event without an id or a detail: None",
     "pass-message": "an event without an id or a detail: None",
     "pass-message-unreadable": "an event without an id or a detail: None",
+    "mint": "an event without an id or a detail: None",
+    "approve": "an event without an id or a detail: None",
+    "approve-all": "an event without an id or a detail: None",
     "drill": "an event without an id or a detail: None",
     "drill-dry-run": "an event without an id or a detail: None",
     "report": "an event without an id or a detail: None",
@@ -53,7 +57,7 @@ def test_every_sample_is_listed_here_and_in_the_readme() -> None:
 
 
 @pytest.mark.parametrize("name", LOOKED_AT)
-def test_an_event_about_a_machine_that_ends_orders_a_look_at_it(name: str) -> None:
+def test_an_event_about_a_machine_that_comes_or_goes_orders_a_look_at_it(name: str) -> None:
     event = sample(name)
     read = read_event(event)
     assert isinstance(read, Hint)
@@ -74,7 +78,7 @@ def test_any_other_payload_is_dropped_with_its_reason(name: str) -> None:
         (
             "LifecycleTransition",
             "autoscaling:EC2_INSTANCE_LAUNCHING",
-            "a terminate action of transition 'autoscaling:EC2_INSTANCE_LAUNCHING'",
+            "a lifecycle action of transition 'autoscaling:EC2_INSTANCE_LAUNCHING'",
         ),
     ],
 )

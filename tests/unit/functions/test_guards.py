@@ -10,15 +10,30 @@ from functions.cluster.assess import assess
 from functions.cluster.facts import Facts, Unknown
 from functions.cluster.machine import InstanceState
 from functions.remediate.guards import Refusal, guard
-from functions.remediate.plan import LATER, make_plan
-from tests.unit.functions.builders import CLUSTER, NOW, ONE, THREE, TWO, WORKERS, case, facts, instance, memory, pause
+from functions.remediate.plan import LATER
+from functions.remediate.planning import make_plan
+from functions.remediate.reconcile import deadlines
+from tests.unit.functions.builders import (
+    CLUSTER,
+    NOW,
+    ONE,
+    SETTINGS,
+    THREE,
+    TWO,
+    WORKERS,
+    case,
+    facts,
+    instance,
+    memory,
+    pause,
+)
 
 DEAD = instance(ONE, InstanceState.TERMINATED)
 
 
 def refusal(seen: Facts, *, max_in_flight: int = 2) -> Refusal | None:
     verdict = assess(seen)
-    return guard(make_plan(verdict, seen), verdict, seen, max_in_flight=max_in_flight)
+    return guard(make_plan(verdict, seen, deadlines(SETTINGS)), verdict, seen, max_in_flight=max_in_flight)
 
 
 def test_a_dead_machine_may_be_worked_on() -> None:

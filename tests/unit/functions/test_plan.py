@@ -3,31 +3,52 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import assume, given, settings
 
 from functions.cluster.assess import Kind, assess
-from functions.cluster.facts import Absent, Case, Facts, Memory, Phase, Unknown
-from functions.cluster.machine import CORDONED_ANNOTATION, InstanceState, Node, Pod
+from functions.cluster.facts import Abandoned, Absent, Case, Facts, Memory, Phase, Unknown
+from functions.cluster.joining import JoinState
+from functions.cluster.machine import (
+    CORDONED_ANNOTATION,
+    DRAINING_ANNOTATION,
+    UNINITIALIZED_TAINT,
+    Instance,
+    InstanceState,
+    Node,
+    Taint,
+    Transition,
+)
 from functions.remediate.plan import (
+    Approve,
     AwaitDetach,
     AwaitReplacement,
     CloseCase,
     CompleteHook,
     Cordon,
+    CountAbandoned,
+    Deadlines,
     DeleteNode,
     DeletePods,
+    Evict,
     Fence,
+    ForgetAbandoned,
+    GiveUpLaunch,
+    Heartbeat,
     LeaveTargetGroups,
     LookAgain,
+    Mint,
     OpenCase,
     Plan,
+    Release,
     Restore,
     Step,
-    make_plan,
+    SuspendLaunch,
 )
+from functions.remediate.planning import make_plan
 from tests.unit.functions.builders import (
     NOW,
     ONE,
@@ -35,12 +56,16 @@ from tests.unit.functions.builders import (
     TARGET_GROUP,
     TWO,
     WORKERS,
+    approval,
     case,
     facts,
     fenced,
     fleet,
     group,
     instance,
+    join,
+    launched,
+    machine,
     member,
     memory,
     node,
@@ -56,6 +81,28 @@ LEFT = fleet(group(member(TWO), desired=1))
 SHORT = fleet(group(member(TWO)))
 CLEANING, REPLACING = memory(case=case()), memory(case=case(phase=Phase.REPLACING))
 PODS = (pod(), pod("job", finished=True))
+DEADLINES = Deadlines(join=timedelta(seconds=480), drain=timedelta(hours=1))
+LAUNCHING = fleet(group(member(ONE, "Pending:Wait"), member(TWO)))
+ENDING = replace(pod("db-0"), ending=True)
+STAYS = (replace(pod("proxy"), daemon=True), replace(pod("static"), mirror=True), pod("job", finished=True))
+
+
+def draining(since: timedelta = timedelta(minutes=1)) -> Node:
+    marks = {CORDONED_ANNOTATION: "", DRAINING_ANNOTATION: (NOW - since).isoformat()}
+    return node(unschedulable=True, annotations=marks)
+
+
+def arriving(**changes: Any) -> Facts:
+    """A worker that its launch hook holds, launched half a minute ago, without a Node."""
+    whole: dict[str, Any] = {"instance": launched(), "fleet": LAUNCHING, "node": Absent()}
+    return facts(**whole | changes)
+
+
+def given_up(*others: str, **changes: Any) -> Facts:
+    abandoned = tuple(Abandoned(group_name, machine(number)) for number, group_name in enumerate(others, start=100))
+    memory_ = memory(joins=(join(launched_at=NOW - timedelta(seconds=480)),), abandoned=abandoned)
+    return arriving(**{"instance": launched(age=timedelta(seconds=480)), "memory": memory_} | changes)
+
 
 PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
     "just terminated": (
@@ -148,21 +195,139 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
     "runs again, restored already": (facts(memory=CLEANING), [CloseCase]),
     "runs again, its Node is away": (facts(node=Absent(), memory=CLEANING), [LookAgain]),
     "shutting down": (
-        facts(instance=instance(ONE, InstanceState.SHUTTING_DOWN), pods=PODS),
+        facts(instance=instance(ONE, InstanceState.SHUTTING_DOWN)),
         [LeaveTargetGroups, Cordon, LookAgain],
     ),
     "shutting down, cordoned by a person": (
         facts(instance=instance(ONE, InstanceState.SHUTTING_DOWN), node=node(unschedulable=True)),
-        [LeaveTargetGroups, LookAgain],
+        [LeaveTargetGroups, Cordon, LookAgain],
     ),
     "shutting down, cordoned by us": (
-        facts(
-            instance=instance(ONE, InstanceState.SHUTTING_DOWN),
-            node=node(unschedulable=True, annotations={CORDONED_ANNOTATION: "2026-01-01T00:00:00+00:00"}),
-        ),
+        facts(instance=instance(ONE, InstanceState.SHUTTING_DOWN), node=draining()),
         [LookAgain],
     ),
-    "its group lets it go while it runs": (facts(fleet=WAITS), [LeaveTargetGroups, Cordon, LookAgain]),
+    "shutting down with pods": (
+        facts(instance=instance(ONE, InstanceState.SHUTTING_DOWN), pods=PODS),
+        [LeaveTargetGroups, Cordon, Evict, LookAgain],
+    ),
+    "its group lets it go while it runs, nothing on it": (
+        facts(fleet=WAITS, pods=STAYS), [Heartbeat, LeaveTargetGroups, Cordon, CompleteHook, LookAgain]
+    ),
+    "its group lets it go, pods on it": (
+        facts(fleet=WAITS, pods=PODS), [Heartbeat, LeaveTargetGroups, Cordon, Evict, LookAgain]
+    ),
+    "drained, one pod is still ending": (
+        facts(fleet=WAITS, node=draining(), pods=(ENDING, *STAYS)), [Heartbeat, LookAgain]
+    ),
+    "drained": (facts(fleet=WAITS, node=draining(), pods=STAYS), [Heartbeat, CompleteHook, LookAgain]),
+    "being drained, its pods cannot be listed": (
+        facts(fleet=WAITS, node=draining(), pods=Unknown("no answer")), [Heartbeat, LookAgain]
+    ),
+    "being drained for too long": (
+        facts(fleet=WAITS, node=draining(timedelta(minutes=61)), pods=PODS), [Release, CompleteHook, LookAgain]
+    ),
+    "drained for too long with no hook that holds it": (
+        facts(instance=instance(ONE, InstanceState.STOPPING), node=draining(timedelta(minutes=61)), pods=PODS),
+        [Evict, LookAgain],
+    ),
+    "let go before it had a Node": (
+        facts(fleet=WAITS, node=Absent()), [Heartbeat, LeaveTargetGroups, CompleteHook, LookAgain]
+    ),
+    "let go while it was joining": (
+        facts(fleet=WAITS, node=Absent(), memory=memory(joins=(join(),))),
+        [Mint, Heartbeat, LeaveTargetGroups, CompleteHook, LookAgain],
+    ),
+    "just launched": (arriving(), [Heartbeat, Mint, LookAgain]),
+    "launched, not yet in its hook": (
+        arriving(fleet=fleet(group(member(ONE, "Pending"), member(TWO)))), [Mint, LookAgain]
+    ),
+    "launched into a group without a hook": (arriving(fleet=fleet()), [Mint, LookAgain]),
+    "in service for long without a Node": (facts(node=Absent()), []),
+    "on its way into a warm pool": (arriving(fleet=fleet(group(member(ONE, "Warmed:Pending:Wait")))), []),
+    "minting was cut short": (
+        arriving(memory=memory(joins=(join(state=JoinState.MINTING),))), [Heartbeat, Mint, LookAgain]
+    ),
+    "has its token": (arriving(memory=memory(joins=(join(),))), [Heartbeat, Approve, LookAgain]),
+    "its token is about to run out": (
+        arriving(memory=memory(joins=(join(expires_at=NOW + timedelta(seconds=59)),))), [Heartbeat, Mint, LookAgain]
+    ),
+    "has a token of an earlier launch": (
+        arriving(memory=memory(joins=(join(launched_at=NOW - timedelta(days=1)),))), [Heartbeat, Mint, LookAgain]
+    ),
+    "its Node is there and not Ready": (
+        arriving(node=node(ready=False), memory=memory(joins=(join(),))), [Heartbeat, Approve, LookAgain]
+    ),
+    "its Node is Ready and names no instance": (
+        arriving(node=node(provider_id=""), memory=memory(joins=(join(),))), [Heartbeat, Approve, LookAgain]
+    ),
+    "its Node is Ready and not initialised": (
+        arriving(node=node(taints=(Taint(UNINITIALIZED_TAINT, "NoSchedule", "true"),)), memory=memory(joins=(join(),))),
+        [Heartbeat, Approve, LookAgain],
+    ),
+    "joined": (
+        arriving(node=node(), memory=memory(joins=(join(),))), [Approve, CompleteHook, Mint, LookAgain]
+    ),
+    "joined after others were given up": (
+        arriving(node=node(), memory=memory(joins=(join(),), abandoned=(Abandoned(WORKERS, TWO),))),
+        [Approve, CompleteHook, Mint, ForgetAbandoned, LookAgain],
+    ),
+    "joined by another's hand": (arriving(node=node()), [CompleteHook, LookAgain]),
+    "in service, its token is still there": (
+        facts(instance=launched(), memory=memory(joins=(join(),))), [Approve, Mint, LookAgain]
+    ),
+    "in service, its serving certificate is not asked for": (
+        facts(
+            instance=launched(),
+            memory=memory(joins=(join(state=JoinState.ENDED),), approvals=(approval(client_at=NOW),)),
+        ),
+        [Approve, LookAgain],
+    ),
+    "in service with both certificates": (
+        facts(
+            instance=launched(),
+            memory=memory(
+                joins=(join(state=JoinState.ENDED),), approvals=(approval(client_at=NOW, serving_at=NOW),)
+            ),
+        ),
+        [],
+    ),
+    "in service, and its kubelet never asks for a serving certificate": (
+        facts(
+            instance=launched(),
+            memory=memory(
+                joins=(join(state=JoinState.ENDED),), approvals=(approval(client_at=NOW - timedelta(minutes=6)),)
+            ),
+        ),
+        [],
+    ),
+    "has run for long, its token was forgotten": (
+        facts(memory=memory(joins=(join(launched_at=NOW - timedelta(days=2)),))), [Mint]
+    ),
+    "never joined": (
+        given_up(), [Mint, GiveUpLaunch, CountAbandoned, CompleteHook, LookAgain]
+    ),
+    "the second in a row that never joined": (
+        given_up(WORKERS, "other", "other"), [Mint, GiveUpLaunch, CountAbandoned, CompleteHook, LookAgain]
+    ),
+    "the third in a row that never joined": (
+        given_up(WORKERS, WORKERS), [Mint, GiveUpLaunch, CountAbandoned, SuspendLaunch, CompleteHook, LookAgain]
+    ),
+    "never joined, and no hook holds it": (given_up(fleet=fleet()), [Mint, GiveUpLaunch]),
+    "never got a token": (
+        given_up(memory=memory()), [GiveUpLaunch, CountAbandoned, CompleteHook, LookAgain]
+    ),
+    "asked for what it must not have": (
+        arriving(memory=memory(joins=(join(),), approvals=(approval(denied="it asked to be another"),))),
+        [Mint, GiveUpLaunch, CountAbandoned, CompleteHook, LookAgain],
+    ),
+    "not joined in time, but Kubernetes does not answer": (given_up(node=Unknown("no answer")), [Heartbeat, LookAgain]),
+    "died before it joined": (
+        arriving(instance=launched(state=InstanceState.TERMINATED), memory=memory(joins=(join(),))),
+        [OpenCase, LeaveTargetGroups, CompleteHook, Mint, AwaitReplacement, LookAgain],
+    ),
+    "detached from its group while it was joining": (
+        facts(instance=launched(tags={}), fleet=LEFT, node=Absent(), memory=memory(joins=(join(),))), [Mint]
+    ),
     "healthy": (facts(), []),
     "healthy, cordoned by a person": (facts(node=node(unschedulable=True)), []),
     "foreign": (facts(instance=instance(tags={}), fleet=LEFT, node=Absent()), []),
@@ -176,7 +341,7 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
 
 
 def plan_of(seen: Facts) -> Plan:
-    return make_plan(assess(seen), seen)
+    return make_plan(assess(seen), seen, DEADLINES)
 
 
 @pytest.mark.parametrize("name", PLANS)
@@ -192,7 +357,7 @@ def test_every_step_says_why_and_names_what_it_touches() -> None:
     assert steps[1] == Fence(ONE, f"uid-of-{ONE}", "EC2: terminated")
     assert steps[2] == DeletePods(ONE, (pod(),), "their machine is dead")
     assert steps[3] == LeaveTargetGroups(ONE, (TARGET_GROUP,), "it cannot serve")
-    assert steps[6] == CompleteHook(ONE, WORKERS, "nothing of it is left to wait for")
+    assert steps[6] == CompleteHook(ONE, WORKERS, Transition.TERMINATING, "nothing of it is left to wait for")
 
 
 @given(FACTS)
@@ -213,28 +378,63 @@ def test_no_step_names_anything_but_the_machine_that_was_looked_at(seen: Facts) 
         if isinstance(step, Cordon | Fence | Restore | DeleteNode):
             assert isinstance(seen.node, Node)
             assert (step.node_name, step.node_uid) == (seen.node.name, seen.node.uid)
-        elif isinstance(step, DeletePods):
+        elif isinstance(step, DeletePods | Evict):
             assert not isinstance(seen.pods, Unknown)
             assert set(step.pods) <= set(seen.pods)
         elif isinstance(step, AwaitDetach):
             assert isinstance(seen.node, Node)
             assert step.node_name == seen.node.name
+        elif isinstance(step, SuspendLaunch | ForgetAbandoned):
+            assert step.group == getattr(assess(seen).group, "name", None)
         elif not isinstance(step, LookAgain):
             assert step.instance == seen.id
 
 
 @given(FACTS)
-def test_pods_and_hook_are_left_alone_unless_the_machine_is_dead(seen: Facts) -> None:
-    harm = (OpenCase, Fence, DeletePods, DeleteNode, CompleteHook, AwaitReplacement)
+def test_nothing_is_deleted_of_a_machine_unless_it_is_dead(seen: Facts) -> None:
+    harm = (OpenCase, Fence, DeletePods, DeleteNode, AwaitReplacement)
     if any(isinstance(step, harm) for step in plan_of(seen).steps):
         assert assess(seen).kind is Kind.DEAD
 
 
 @given(FACTS)
+def test_a_machine_that_runs_is_let_go_only_when_none_of_its_pods_is_left_or_a_person_is_told(seen: Facts) -> None:
+    steps = plan_of(seen).steps
+    going = [step for step in steps if isinstance(step, CompleteHook) and step.transition is Transition.TERMINATING]
+    if going and assess(seen).kind is not Kind.DEAD:
+        told = any(isinstance(step, Release) for step in steps)
+        node_gone = isinstance(seen.node, Absent)
+        assert told or node_gone or not any(one.awaited for one in seen.known_pods)
+        assert not isinstance(seen.node, Unknown)
+
+
+@given(FACTS)
+def test_a_launch_goes_on_only_with_a_ready_node_of_that_instance(seen: Facts) -> None:
+    for step in plan_of(seen).steps:
+        if isinstance(step, CompleteHook) and step.transition is Transition.LAUNCHING and not step.abandon:
+            assert isinstance(seen.node, Node)
+            assert (seen.node.ready, seen.node.provider_id) == (True, f"aws:///us-east-1a/{ONE}")
+
+
+@given(FACTS)
+def test_a_launch_is_given_up_only_after_its_deadline_on_proof_or_when_it_is_dead(seen: Facts) -> None:
+    for step in plan_of(seen).steps:
+        if isinstance(step, GiveUpLaunch) or (isinstance(step, CompleteHook) and step.abandon):
+            assert isinstance(seen.instance, Instance)
+            late = seen.at >= seen.instance.launched_at + DEADLINES.join
+            found = seen.approval_of(seen.instance.launched_at)
+            assert late or (found and found.denied) or assess(seen).gone_for_good
+            assert not isinstance(seen.node, Unknown)
+
+
+@given(FACTS)
 def test_held_and_foreign_machines_are_never_touched(seen: Facts) -> None:
-    """Our own note of a case may be closed; nothing of the machine is changed."""
-    if assess(seen).kind in (Kind.HELD, Kind.FOREIGN):
-        assert {type(step) for step in plan_of(seen).steps} <= {LookAgain, CloseCase}
+    """Our own notes may be closed, and what was ours taken back; nothing of the machine is changed."""
+    kind = assess(seen).kind
+    if kind is Kind.HELD:
+        assert {type(step) for step in plan_of(seen).steps} <= {LookAgain, Heartbeat}
+    if kind is Kind.FOREIGN:
+        assert {type(step) for step in plan_of(seen).steps} <= {CloseCase, Mint}
 
 
 @given(FACTS)
@@ -252,8 +452,10 @@ def test_a_plan_that_was_carried_out_is_not_needed_again(seen: Facts) -> None:
         before = plan_of(seen)
         seen = carried_out(before, seen)
     after = plan_of(seen)
-    # Deregistering what is not registered changes nothing; a case is closed at last, and then it is closed.
-    assert {type(step) for step in after.steps} <= {LookAgain, CloseCase, LeaveTargetGroups}
+    # Deregistering what is not registered changes nothing; a case is closed at last, and then it is closed. What asks
+    # another function, and a hook's heartbeat, go on until their answer changes something.
+    asking = {Mint, Approve, Heartbeat, GiveUpLaunch, CountAbandoned, SuspendLaunch}
+    assert {type(step) for step in after.steps} <= {LookAgain, CloseCase, LeaveTargetGroups, *asking}
     assert CloseCase not in {type(step) for step in plan_of(carried_out(after, seen)).steps}
 
 
@@ -268,13 +470,17 @@ def carried_out(plan: Plan, seen: Facts) -> Facts:
                 opened = Case(step.instance, NOW, Phase.CLEANING, step.group, step.node_name)
                 memory_ = replace(memory_, case=opened)
             case Cordon() if isinstance(node_, Node):
-                node_ = replace(node_, unschedulable=True, annotations={CORDONED_ANNOTATION: "now"})
+                node_ = replace(node_, unschedulable=True, annotations={DRAINING_ANNOTATION: NOW.isoformat()})
             case Fence() if isinstance(node_, Node):
                 node_ = replace(node_, unschedulable=True, taints=(OUT_OF_SERVICE,))
             case Restore() if isinstance(node_, Node):
                 node_ = replace(node_, unschedulable=False, taints=())
             case DeletePods():
-                changes["pods"] = tuple(one for one in _pods(seen) if one.finished)
+                changes["pods"] = tuple(one for one in seen.known_pods if one.finished)
+            case Evict():
+                changes["pods"] = tuple(one for one in seen.known_pods if not one.evictable)
+            case ForgetAbandoned():
+                memory_ = replace(memory_, abandoned=())
             case AwaitDetach():
                 changes["attachments"] = ()
             case DeleteNode():
@@ -287,7 +493,3 @@ def carried_out(plan: Plan, seen: Facts) -> Facts:
             case CloseCase():
                 memory_ = replace(memory_, case=None)
     return replace(seen, node=node_, memory=memory_, fleet=fleet_, **changes)
-
-
-def _pods(seen: Facts) -> tuple[Pod, ...]:
-    return () if isinstance(seen.pods, Unknown) else seen.pods

@@ -86,7 +86,7 @@ def test_a_pass_that_waits_orders_the_next_look_on_the_grid() -> None:
 
 
 @pytest.mark.parametrize("error", [RetryableError("throttled"), ConfigurationError("AccessDenied")])
-@pytest.mark.parametrize("method", ["fence", "delete_pod", "deregister", "delete_node", "complete_terminate_hooks"])
+@pytest.mark.parametrize("method", ["fence", "delete_pod", "deregister", "delete_node", "complete_hooks"])
 def test_a_step_that_fails_ends_the_pass_and_is_tried_again(method: str, error: RegrowError) -> None:
     world = refusing(method, error)
     a_pass(world)
@@ -95,7 +95,7 @@ def test_a_step_that_fails_ends_the_pass_and_is_tried_again(method: str, error: 
     assert str(error) in ordered.reason
     assert str(error) in str(world.history[0][1]["then"])
     assert world.cases[ONE].phase is Phase.CLEANING
-    assert ONE in world.nodes or method == "complete_terminate_hooks"
+    assert ONE in world.nodes or method == "complete_hooks"
 
 
 @pytest.mark.parametrize("tries", range(GIVE_UP_AFTER_TRIES + 1))

@@ -11,12 +11,13 @@ from hypothesis import given
 
 from functions.cluster.assess import Kind, assess
 from functions.cluster.facts import Absent, Facts, Unknown
+from functions.cluster.joining import JoinState
 from functions.cluster.machine import InstanceState
 from functions.remediate.guards import Refusal
-from functions.remediate.plan import make_plan
-from functions.remediate.reconcile import Judgement
+from functions.remediate.planning import make_plan
+from functions.remediate.reconcile import Judgement, deadlines
 from functions.report import case_report, judgement_report, plain
-from tests.unit.functions.builders import NOW, ONE, TWO, case, facts, instance
+from tests.unit.functions.builders import NOW, ONE, SETTINGS, TWO, case, facts, instance, join
 from tests.unit.functions.strategies import FACTS
 
 
@@ -40,7 +41,7 @@ def test_frozen_data_becomes_plain(value: Any, shown: Any) -> None:
 
 def judgement(seen: Facts, refusal: Refusal | None = None) -> Judgement:
     verdict = assess(seen)
-    return Judgement(seen, verdict, make_plan(verdict, seen), refusal)
+    return Judgement(seen, verdict, make_plan(verdict, seen, deadlines(SETTINGS)), refusal)
 
 
 @given(FACTS)
@@ -64,7 +65,14 @@ def test_a_judgement_shows_verdict_steps_refusal_and_what_could_not_be_read() ->
 
 def test_a_report_of_one_machine_shows_its_case_alone() -> None:
     cases = (case(ONE), case(TWO))
-    assert len(case_report(cases, None, (), cluster="drill")["open_cases"]) == 2
-    shown = case_report(cases, ONE, [{"then": "x"}], cluster="drill")
+    assert len(case_report(cases, (), None, (), cluster="drill")["open_cases"]) == 2
+    shown = case_report(cases, (), ONE, [{"then": "x"}], cluster="drill")
     assert [one["instance"] for one in shown["open_cases"]] == [ONE]
     assert shown["history"] == [{"then": "x"}]
+
+
+def test_a_report_lists_who_is_joining_and_of_one_machine_also_what_has_ended() -> None:
+    joins = [join(ONE), join(TWO, JoinState.ENDED)]
+    assert [one["instance"] for one in case_report((), joins, None, (), cluster="drill")["joining"]] == [ONE]
+    (ended,) = case_report((), joins, TWO, (), cluster="drill")["joining"]
+    assert (ended["instance"], ended["state"]) == (TWO, "ended")

@@ -11,6 +11,7 @@ import pytest
 from functions.cluster.facts import Phase, Unknown
 from functions.cluster.machine import InstanceId, InstanceState, Node
 from functions.errors import RetryableError
+from functions.remediate.reconcile import deadlines
 from functions.remediate.sweep import Cluster, Sweep, find_work, run_sweep
 from tests.unit.functions.builders import (
     CLUSTER,
@@ -40,12 +41,13 @@ def cluster(**changes: Any) -> Cluster:
         "nodes": {ONE: node(ONE), TWO: node(TWO)},
         "cases": {},
         "recorded": frozenset({ONE, TWO}),
+        "joins": {},
     }
     return Cluster(**whole | changes)
 
 
 def found(seen: Cluster) -> Sweep:
-    return find_work(seen, CLUSTER, now=NOW)
+    return find_work(seen, CLUSTER, deadlines(SETTINGS), now=NOW)
 
 
 def looked_at(seen: Cluster) -> list[InstanceId]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from functions.cluster.machine import CLUSTER_TAG, GROUP_TAG, ROLE_TAG, InstanceId, InstanceState, Pod, Role
+from functions.messages import Look
 from tests.unit.functions.builders import (
     CLUSTER,
     TARGET_GROUP,
@@ -34,7 +35,7 @@ def a_cluster(workers: int = 2, *, pods_each: int = 2, volumes: bool = True) -> 
     )
     world.groups[WORKERS] = group(desired=workers)
     for number in range(1, workers + 1):
-        _launch(world, machine(number))
+        _in_service(world, machine(number))
         for count in range(pods_each):
             name = f"web-{number}-{count}"
             world.pods[Pod("default", name, f"uid-of-{name}", finished=False)] = machine(number)
@@ -56,8 +57,9 @@ def kill(world: World, *machines: InstanceId, state: InstanceState = InstanceSta
 def settle(world: World) -> None:
     """Let everything that is not Regrow do its part once.
 
-    A fenced Node without pods loses its volumes; a deleted pod comes back under its name, with a new uid, on a Node
-    that takes pods; a group that is short launches a machine, which joins.
+    A fenced Node without pods loses its volumes; a deleted or evicted pod comes back under its name, with a new uid,
+    on a Node that takes pods; a group that is short launches a machine, of which an event tells, and which has a Ready
+    Node as soon as its request was approved.
     """
     for name, where in list(world.attachments.items()):
         there = world.nodes.get(where)
@@ -65,8 +67,29 @@ def settle(world: World) -> None:
             del world.attachments[name]
     _reschedule(world)
     workers = world.groups[WORKERS]
-    for _ in range(workers.desired - len(workers.members)):
-        _launch(world, machine(_FIRST_REPLACEMENT + len(world.instances)))
+    if "Launch" not in workers.suspended:
+        for _ in range(workers.desired - len(workers.members)):
+            launch(world, machine(_FIRST_REPLACEMENT + len(world.instances)))
+    for one, approval in world.approvals.items():
+        runs = world.instances[one].state is InstanceState.RUNNING
+        if approval.client_at and runs and one not in world.nodes:
+            world.nodes[one] = node(one)
+            world.targets.add((one, TARGET_GROUP))
+
+
+def launch(world: World, new: InstanceId) -> None:
+    """Auto Scaling launches a machine, holds it in its hook, and an event says so."""
+    workers = world.groups[WORKERS]
+    world.instances[new] = instance(new, launched_at=world.now)
+    world.groups[WORKERS] = replace(workers, members=(*workers.members, member(new, "Pending:Wait")))
+    world.passes.append(Look(new, f"{WORKERS} launches it"))
+
+
+def let_go(world: World, one: InstanceId) -> None:
+    """Auto Scaling takes a machine out: one fewer is wanted, and the terminate hook holds it."""
+    workers = world.groups[WORKERS]
+    listed = tuple(member(m.id, "Terminating:Wait") if m.id == one else m for m in workers.members)
+    world.groups[WORKERS] = replace(workers, members=listed, desired=workers.desired - 1)
 
 
 def _reschedule(world: World) -> None:
@@ -74,12 +97,12 @@ def _reschedule(world: World) -> None:
     present = {pod.name for pod in world.pods}
     for what, uid in list(world.effects):
         name = uid.removeprefix("uid-of-").removesuffix("-again")
-        if what == "delete pod" and name not in present and open_nodes:
+        if what in ("delete pod", "evict pod") and name not in present and open_nodes:
             world.pods[Pod("default", name, f"uid-of-{name}-again", finished=False)] = open_nodes[0]
             present.add(name)
 
 
-def _launch(world: World, new: InstanceId) -> None:
+def _in_service(world: World, new: InstanceId) -> None:
     workers = world.groups[WORKERS]
     world.instances[new] = instance(new)
     world.groups[WORKERS] = replace(workers, members=(*workers.members, member(new)))

@@ -1,0 +1,85 @@
+"""Turn a verdict into the steps that follow from it. Pure; every step says why."""
+
+from __future__ import annotations
+
+from functions.cluster.assess import Kind, Verdict
+from functions.cluster.facts import Absent, Facts, Phase
+from functions.cluster.joining import JoinState
+from functions.cluster.machine import Instance, Node, Transition
+from functions.remediate.plan import (
+    LATER,
+    SOON,
+    Approve,
+    CloseCase,
+    Deadlines,
+    Heartbeat,
+    LookAgain,
+    Mint,
+    Plan,
+    Restore,
+    Step,
+)
+from functions.remediate.plans.arriving import SERVING_WITHIN, arriving
+from functions.remediate.plans.dead import dead
+from functions.remediate.plans.leaving import leaving
+
+
+def make_plan(verdict: Verdict, facts: Facts, deadlines: Deadlines) -> Plan:
+    """Return the steps that the verdict calls for, given what is left of the machine."""
+    match verdict.kind:
+        case Kind.DEAD:
+            return dead(verdict, facts)
+        case Kind.LEAVING:
+            return Plan((*_revoke(verdict, facts), *leaving(verdict, facts, deadlines.drain)))
+        case Kind.ARRIVING:
+            return Plan(arriving(verdict, facts, deadlines.join))
+        case Kind.HEALTHY:
+            return Plan((*_revoke(verdict, facts), *_healthy(facts)))
+        case Kind.HELD if verdict.may_change:
+            return Plan((*_hold_hook(verdict, facts), LookAgain(LATER, verdict.reason)))
+        case Kind.FOREIGN:
+            closing = (CloseCase(facts.id, verdict.reason),) if facts.case else ()
+            return Plan((*_revoke(verdict, facts), *closing))
+        case Kind.HELD:
+            return Plan()
+
+
+def _hold_hook(verdict: Verdict, facts: Facts) -> tuple[Step, ...]:
+    """Doubt may not let a hook run out: that would end a machine undrained, or one that is about to join."""
+    return tuple(
+        Heartbeat(facts.id, verdict.group.name, transition, verdict.reason)
+        for transition in Transition
+        if verdict.group and verdict.waits(transition)
+    )
+
+
+def _revoke(verdict: Verdict, facts: Facts) -> tuple[Step, ...]:
+    """A machine that is not to join may not go on having what it could join with."""
+    if any(join.open for join in facts.joins):
+        return (Mint(facts.id, f"it is {verdict.kind.value}: its token and bundle go"),)
+    return ()
+
+
+def _healthy(facts: Facts) -> tuple[Step, ...]:
+    """A machine that was dead by its state and runs again gets back what we took."""
+    if not facts.case:
+        return _last_certificate(facts)
+    steps: list[Step] = []
+    if isinstance(facts.node, Node) and facts.node.out_of_service:
+        steps.append(Restore(facts.node.name, facts.node.uid, "its machine runs again"))
+    elif isinstance(facts.node, Absent) and facts.case.phase is Phase.CLEANING:
+        return (LookAgain(LATER, "it runs again, its Node has not come back yet"),)
+    return (*steps, CloseCase(facts.id, "it runs again"))
+
+
+def _last_certificate(facts: Facts) -> tuple[Step, ...]:
+    """A kubelet may ask for its serving certificate when its machine is already in service."""
+    if not isinstance(facts.instance, Instance):
+        return ()
+    join, approval = facts.join_of(facts.instance.launched_at), facts.approval_of(facts.instance.launched_at)
+    if not (join and join.state is JoinState.ENDED and approval and approval.client_at):
+        return ()
+    if approval.serving_at or approval.denied or facts.at > approval.client_at + SERVING_WITHIN:
+        return ()
+    waiting = "it has not asked for its serving certificate"
+    return (Approve(facts.id, waiting), LookAgain(SOON, waiting))

@@ -1,0 +1,102 @@
+"""The plan for a machine that is to join: let it in by right, or give its launch up."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from functions.cluster.assess import Verdict
+from functions.cluster.facts import Facts
+from functions.cluster.joining import Approval, JoinRecord, JoinState
+from functions.cluster.machine import Instance, Node, Transition, instance_of_provider_id
+from functions.remediate.plan import (
+    SOON,
+    Approve,
+    CompleteHook,
+    CountAbandoned,
+    ForgetAbandoned,
+    GiveUpLaunch,
+    Heartbeat,
+    LookAgain,
+    Mint,
+    Step,
+    SuspendLaunch,
+)
+
+ABANDONED_IN_A_ROW = 3  # then something is wrong with all of them, and one more would be no better
+_RENEW_BEFORE = timedelta(seconds=60)
+SERVING_WITHIN = timedelta(minutes=5)
+
+
+def arriving(verdict: Verdict, facts: Facts, join_deadline: timedelta) -> tuple[Step, ...]:
+    """Return the next steps for a machine that Auto Scaling has launched and that is not in the cluster yet."""
+    if not isinstance(facts.instance, Instance):
+        return ()  # nothing arrives that EC2 does not know
+    launched_at = facts.instance.launched_at
+    join, approval = facts.join_of(launched_at), facts.approval_of(launched_at)
+    if isinstance(facts.node, Node) and _is_ready(facts.node, facts):
+        return _joined(verdict, facts, join)
+    if approval and approval.denied:
+        return _give_up(verdict, facts, approval.denied)
+    if facts.at >= launched_at + join_deadline:
+        return _give_up(verdict, facts, f"{_how_far(facts, join, approval)}, {join_deadline} after its launch")
+
+    steps: list[Step] = []
+    if verdict.group and verdict.waits(Transition.LAUNCHING):
+        steps.append(Heartbeat(facts.id, verdict.group.name, Transition.LAUNCHING, "it is joining"))
+    if not _has_token(join, facts.at):
+        steps.append(Mint(facts.id, verdict.reason))
+    else:
+        steps.append(Approve(facts.id, "it may have asked for its certificates"))
+    return (*steps, LookAgain(SOON, _how_far(facts, join, approval)))
+
+
+def _joined(verdict: Verdict, facts: Facts, join: JoinRecord | None) -> tuple[Step, ...]:
+    ready = "its Node is Ready and says that it is this instance"
+    steps: list[Step] = []
+    if join:
+        steps.append(Approve(facts.id, "its serving certificate may still be asked for"))
+    if verdict.group and verdict.waits(Transition.LAUNCHING):
+        steps.append(CompleteHook(facts.id, verdict.group.name, Transition.LAUNCHING, ready))
+    if join and join.open:
+        steps.append(Mint(facts.id, f"{ready}: its token and bundle go"))
+    if verdict.group and any(one.group == verdict.group.name for one in facts.abandoned):
+        steps.append(ForgetAbandoned(verdict.group.name, ready))
+    return (*steps, LookAgain(SOON, "it is on its way into service"))
+
+
+def _give_up(verdict: Verdict, facts: Facts, because: str) -> tuple[Step, ...]:
+    """End the launch. A machine that no hook holds is in service: it keeps running, and a person is told."""
+    steps: list[Step] = [Mint(facts.id, f"its launch is given up: {because}")] if facts.joins else []
+    group = verdict.group
+    if group is None:
+        return tuple(steps)
+    steps.append(GiveUpLaunch(facts.id, group.name, because))
+    if verdict.waits(Transition.LAUNCHING):
+        steps.append(CountAbandoned(facts.id, group.name, because))
+        others = {one.instance for one in facts.abandoned if one.group == group.name} - {facts.id}
+        if len(others) + 1 >= ABANDONED_IN_A_ROW:
+            steps.append(SuspendLaunch(group.name, f"{len(others) + 1} launches in a row: {because}"))
+        steps.append(CompleteHook(facts.id, group.name, Transition.LAUNCHING, because, abandon=True))
+        steps.append(LookAgain(SOON, "it is not gone yet"))
+    return tuple(steps)
+
+
+def _is_ready(node: Node, facts: Facts) -> bool:
+    return node.ready and node.initialised and instance_of_provider_id(node.provider_id) == facts.id
+
+
+def _has_token(join: JoinRecord | None, at: datetime) -> bool:
+    """Whether no minting is called for. One that has ended is not taken up again for the same launch."""
+    if join is None or join.state is JoinState.MINTING:
+        return False
+    return join.state is JoinState.ENDED or at < join.expires_at - _RENEW_BEFORE
+
+
+def _how_far(facts: Facts, join: JoinRecord | None, approval: Approval | None) -> str:
+    if isinstance(facts.node, Node):
+        return "its Node is not Ready" if facts.node.provider_id else "its Node names no instance"
+    if approval and approval.client_at:
+        return "it has its certificate and no Node"
+    if join and join.state is JoinState.ISSUED:
+        return "it has its token and has not asked for its certificate"
+    return "it has no token to join with"

@@ -1,0 +1,94 @@
+"""The plan for a dead machine.
+
+The order comes from what Kubernetes does with each step (Kubernetes, non-graceful node shutdown): the out-of-service
+taint lets volumes be detached at once; the Node stays until no VolumeAttachment names it, because a Node deleted
+earlier brings the attach-detach controller's six-minute wait back.
+"""
+
+from __future__ import annotations
+
+from functions.cluster.assess import Verdict, not_whole
+from functions.cluster.facts import Facts, Phase, Unknown
+from functions.cluster.machine import Group, Node, Transition
+from functions.remediate.plan import (
+    LATER,
+    SOON,
+    AwaitDetach,
+    AwaitReplacement,
+    CloseCase,
+    CompleteHook,
+    DeleteNode,
+    DeletePods,
+    Fence,
+    LeaveTargetGroups,
+    LookAgain,
+    Mint,
+    OpenCase,
+    Plan,
+    Step,
+)
+
+STOPPED = LookAgain(LATER, "it may be started again, or be replaced by its group")
+
+
+def dead(verdict: Verdict, facts: Facts) -> Plan:
+    """Take out what is left of a dead machine, then wait until its group is whole again."""
+    case = facts.case
+    remains = _remains(verdict, facts)
+    if case and case.phase is Phase.REPLACING and not remains:
+        return _replacing(verdict.group, facts) if verdict.gone_for_good else Plan((STOPPED,))
+    if not case and not remains:
+        return Plan()
+
+    steps: list[Step] = []
+    if not case:
+        node_name = facts.node.name if isinstance(facts.node, Node) else None
+        group_name = verdict.group.name if verdict.group else None
+        steps.append(OpenCase(facts.id, group_name, node_name, verdict.reason))
+    steps += remains
+    if verdict.gone_for_good:
+        if facts.joins:
+            steps.append(Mint(facts.id, "it has ended: its token and bundle go, and its record may be forgotten"))
+        steps.append(AwaitReplacement(facts.id, "nothing is left of it in the cluster"))
+        steps.append(LookAgain(SOON, "its group is not known to be whole yet"))
+    else:
+        steps.append(AwaitReplacement(facts.id, "all is done that a stopped machine needs"))
+        steps.append(STOPPED)
+    return Plan(tuple(steps))
+
+
+def _remains(verdict: Verdict, facts: Facts) -> list[Step]:
+    """Return the steps that take out what is left of a dead machine."""
+    steps: list[Step] = []
+    case = facts.case
+    if isinstance(facts.node, Node):
+        name, uid = facts.node.name, facts.node.uid
+        if not (facts.node.out_of_service and facts.node.unschedulable):
+            steps.append(Fence(name, uid, verdict.reason))
+        pods = tuple(pod for pod in facts.known_pods if not pod.finished)
+        if pods:
+            steps.append(DeletePods(name, pods, "their machine is dead"))
+    cleaned = case is not None and case.phase is Phase.REPLACING
+    if verdict.group and verdict.group.target_groups and (steps or (verdict.member and not cleaned)):
+        steps.append(LeaveTargetGroups(facts.id, verdict.group.target_groups, "it cannot serve"))
+    if verdict.gone_for_good and isinstance(facts.node, Node):
+        steps.append(AwaitDetach(facts.node.name, "its volumes are released first"))
+        steps.append(DeleteNode(facts.node.name, facts.node.uid, verdict.reason))
+    if verdict.gone_for_good and verdict.group and verdict.waits(Transition.TERMINATING):
+        steps.append(
+            CompleteHook(facts.id, verdict.group.name, Transition.TERMINATING, "nothing of it is left to wait for")
+        )
+    if verdict.gone_for_good and verdict.group and verdict.waits(Transition.LAUNCHING):
+        reason = "it died before it joined"
+        steps.append(CompleteHook(facts.id, verdict.group.name, Transition.LAUNCHING, reason, abandon=True))
+    return steps
+
+
+def _replacing(group: Group | None, facts: Facts) -> Plan:
+    if group is None:
+        return Plan((CloseCase(facts.id, "its group is gone, nothing will replace it"),))
+    if isinstance(facts.nodes_ready, Unknown):
+        return Plan((LookAgain(LATER, facts.nodes_ready.reason),))
+    if missing := not_whole(group, facts.nodes_ready):
+        return Plan((LookAgain(SOON, missing),))
+    return Plan((CloseCase(facts.id, f"{group.name} is whole: {group.desired} machines in service and Ready"),))

@@ -1,0 +1,35 @@
+"""Keep lifecycle hooks from running out while there is work, and say so when the work's time is over."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from functions.errors import ConfigurationError, RetryableError
+from functions.remediate.outside import Outside
+from functions.remediate.plan import Heartbeat, Release
+from functions.remediate.steps.waiting import Unchanged
+from functions.remediate.telling import alert_once
+
+HEARTBEAT_EVERY = timedelta(seconds=20)  # the shortest time-out that Auto Scaling takes for a hook is 30 s
+
+
+def heartbeat(step: Heartbeat, outside: Outside, *, at: datetime) -> Unchanged:
+    """Send one when the last is long enough ago. When the table cannot say, one too many is sent."""
+    try:
+        due = outside.table.first_time(f"heartbeat#{step.instance}", now=at, within=HEARTBEAT_EVERY)
+    except (RetryableError, ConfigurationError) as error:
+        outside.journal.tell("heartbeat_without_table", machine=step.instance, reason=str(error))
+        due = True
+    if due:
+        outside.autoscaling.heartbeat(step.instance, step.group, step.transition)
+        outside.journal.tell("heartbeat", machine=step.instance, transition=step.transition.value)
+    return Unchanged()
+
+
+def release(step: Release, outside: Outside, *, at: datetime) -> None:
+    text = (
+        f"{step.reason}. The machine is no longer held: what still runs on it ends with it. Look at the disruption "
+        "budgets that kept the pods, or give drains more time by REGROW_DRAIN_DEADLINE_S."
+    )
+    subject = f"{step.instance} goes without being drained"
+    alert_once(outside, f"released#{step.instance}", subject, text, now=at, within=timedelta(days=1))

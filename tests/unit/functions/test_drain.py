@@ -1,0 +1,65 @@
+"""The step that asks pods to go: when it is done, and what it says about those that may not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from functions.cluster.machine import Pod
+from functions.remediate.outside import Blocked
+from functions.remediate.plan import SOON, Evict
+from functions.remediate.steps.drain import evict
+from functions.remediate.steps.waiting import Waiting
+from tests.unit.functions.builders import ONE, pod
+from tests.unit.functions.fake_world import World
+from tests.unit.functions.fakes import FakeKubernetes
+
+PODS = tuple(pod(f"web-{number}") for number in range(5))
+STEP = Evict(ONE, PODS, "its group takes it out")
+BUDGET = "The disruption budget web needs 2 healthy pods and has 2 currently"
+
+
+@dataclass
+class Budgeted(FakeKubernetes):
+    """Disruption budgets hold these pods."""
+
+    held: frozenset[Pod] = frozenset()
+    asked: list[Pod] = field(default_factory=list)
+
+    def evict(self, pods: Iterable[Pod]) -> tuple[Blocked, ...]:
+        self.asked += pods
+        return tuple(Blocked(one, BUDGET) for one in self.asked if one in self.held)
+
+
+def held(*pods: Pod) -> Budgeted:
+    return Budgeted(World(), "kubernetes", frozenset(pods))
+
+
+def reason(*pods: Pod) -> str:
+    waiting = evict(STEP, held(*pods))
+    assert isinstance(waiting, Waiting)
+    assert waiting.after == SOON
+    return waiting.reason
+
+
+def test_pods_that_all_may_go_need_no_waiting() -> None:
+    kubernetes = held()
+    assert evict(STEP, kubernetes) is None
+    assert kubernetes.asked == list(PODS)
+
+
+def test_a_pod_that_may_not_go_is_named_with_the_api_servers_words() -> None:
+    assert reason(PODS[1]) == f"1 of 5 pods on {ONE} may not be evicted yet: default/web-1: {BUDGET}"
+
+
+def test_three_pods_that_may_not_go_are_all_named() -> None:
+    said = reason(*PODS[:3])
+    assert said.startswith(f"3 of 5 pods on {ONE} may not be evicted yet: default/web-0: {BUDGET}; default/web-1: ")
+    assert said.endswith(f"default/web-2: {BUDGET}")
+
+
+def test_of_many_pods_that_may_not_go_three_are_named_and_the_others_counted() -> None:
+    said = reason(*PODS)
+    assert said.startswith("5 of 5 pods")
+    assert [f"web-{number}" in said for number in range(5)] == [True, True, True, False, False]
+    assert said.endswith("; and 2 more")
