@@ -14,6 +14,7 @@ from chalice.test import Client
 
 from functions.cluster.facts import Phase
 from functions.cluster.machine import InstanceId
+from functions.edges.ec2 import Ec2Edge
 from functions.edges.table import TableEdge
 from functions.errors import ConfigurationError, PermanentError, RefusedError
 from functions.messages import Look
@@ -24,7 +25,7 @@ from tests.integration.functions.surroundings import a_group, a_table, queue_url
 from tests.unit.functions.builders import ENVIRONMENT, NOW, machine, pause
 
 ROOT = Path(__file__).parents[3]
-PARAMETER = ENVIRONMENT["REGROW_KUBECONFIG_PARAMETER"]
+KUBECONFIGS = [f"{ENVIRONMENT['REGROW_KUBECONFIG_PATH']}/{identity}" for identity in ("remediate", "mint", "approve")]
 
 
 def sample(name: str) -> Any:
@@ -57,7 +58,8 @@ class Account:
         nothing = base64.b64encode(b"").decode()
         fields = ("ca_data", "client_certificate_data", "client_key_data")
         content = {"server": server} | dict.fromkeys(fields, nothing)
-        self.clients("ssm").put_parameter(Name=PARAMETER, Type="SecureString", Value=json.dumps(content))
+        for name in KUBECONFIGS:
+            self.clients("ssm").put_parameter(Name=name, Type="SecureString", Value=json.dumps(content))
 
     def looks(self) -> list[Look]:
         return [Look.from_json(message["Body"]) for message in received(self.clients, self.pass_queue_url)]
@@ -163,7 +165,12 @@ def test_a_sweep_finds_a_dead_worker_that_no_event_told_of(account: Account, api
     account.clients("ec2").terminate_instances(InstanceIds=[victim])
     api_server.answers[:] = [answer_json({"metadata": {}, "items": [node_json(victim), node_json(other)]})]
     account.invoke("sweep", sample("sweep"))
-    assert [look.machine for look in account.looks()] == [victim]
+    (replacement,) = {one.id for one in Ec2Edge(account.clients("ec2")).fleet("drill")} - {victim, other}
+    looks = {look.machine: look.reason for look in account.looks()}
+    assert looks == {
+        victim: "the sweep: it is dead: EC2: terminated",
+        replacement: "the sweep: it is arriving: it is in service, new, and without a Node",
+    }
     assert account.table.recorded() == {other}
 
 
@@ -187,7 +194,7 @@ def test_a_drill_of_a_cluster_that_is_not_whole_is_refused(account: Account, api
 def test_pause_report_and_resume_work_by_the_table_alone(account: Account) -> None:
     account.invoke("drill", sample("pause"))
     assert [one.of for one in account.table.pauses()] == ["drill"]
-    assert account.invoke("drill", sample("report")) == {"cluster": "drill", "open_cases": []}
+    assert account.invoke("drill", sample("report")) == {"cluster": "drill", "open_cases": [], "joining": []}
     account.invoke("drill", sample("resume"))
     assert account.table.pauses() == ()
 

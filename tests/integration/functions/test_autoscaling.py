@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from functions.cluster.machine import InstanceId, Role, Transition
+import pytest
+
+from functions.cluster.machine import SUSPENDED_BECAUSE_TAG, SUSPENDED_UNTIL_TAG, InstanceId, Role, Transition
 from functions.edges.autoscaling import AutoScalingEdge
 from tests.integration.functions.conftest import Clients
 from tests.integration.functions.surroundings import a_group
-from tests.unit.functions.builders import CLUSTER, WORKERS
+from tests.unit.functions.builders import CLUSTER, NOW, WORKERS
 
 
 def test_a_group_is_shown_with_its_size_members_role_and_target_groups(clients: Clients) -> None:
@@ -38,3 +40,26 @@ def test_an_instance_that_waits_in_no_hook_is_left_alone(clients: Clients) -> No
     edge.complete_hooks(InstanceId("i-0123456789abcdef0"), WORKERS, Transition.TERMINATING)
     (group,) = edge.groups(CLUSTER)
     assert [member.in_service for member in group.members] == [True, True]
+
+
+def test_a_suspended_group_says_until_when_and_resumes_with_no_trace(clients: Clients) -> None:
+    a_group(clients)
+    edge = AutoScalingEdge(clients("autoscaling"))
+    edge.suspend_launch(WORKERS, "3 launches in a row: it has no token, 0:08:00 after its launch (é!)", until=NOW)
+    (group,) = edge.groups(CLUSTER)
+    assert (group.suspended, group.launch_suspended_until) == ({"Launch"}, NOW)
+    tags = clients("autoscaling").describe_tags()["Tags"]
+    (why,) = [tag["Value"] for tag in tags if tag["Key"] == SUSPENDED_BECAUSE_TAG]
+    assert why == "3 launches in a row: it has no token  0:08:00 after its launch     "
+    edge.resume_launch(WORKERS)
+    (group,) = edge.groups(CLUSTER)
+    assert (group.suspended, group.launch_suspended_until, group.role) == (frozenset(), None, Role.WORKER)
+
+
+@pytest.mark.parametrize("text", ["", "tomorrow", "2026-11-21"])
+def test_a_time_that_a_person_made_unreadable_is_no_time(clients: Clients, text: str) -> None:
+    a_group(clients)
+    tag = {"ResourceId": WORKERS, "ResourceType": "auto-scaling-group", "PropagateAtLaunch": False}
+    clients("autoscaling").create_or_update_tags(Tags=[tag | {"Key": SUSPENDED_UNTIL_TAG, "Value": text}])
+    (group,) = AutoScalingEdge(clients("autoscaling")).groups(CLUSTER)
+    assert group.launch_suspended_until is None

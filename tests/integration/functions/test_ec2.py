@@ -47,3 +47,31 @@ def test_a_drill_terminates_that_instance_alone(clients: Clients) -> None:
     edge.terminate_without_shutdown(victim)
     states = [getattr(edge.instance(one), "state", None) for one in (victim, survivor)]
     assert states == [InstanceState.TERMINATED, InstanceState.RUNNING]
+
+
+def test_an_instance_is_shown_with_what_its_certificates_may_name(clients: Clients) -> None:
+    ec2 = clients("ec2")
+    one = InstanceId(a_group(clients)[0])
+    (interface,) = ec2.describe_instances(InstanceIds=[one])["Reservations"][0]["Instances"][0]["NetworkInterfaces"]
+    ec2.assign_private_ip_addresses(
+        NetworkInterfaceId=interface["NetworkInterfaceId"], SecondaryPrivateIpAddressCount=1
+    )
+    seen = Ec2Edge(ec2).instance(one)
+    assert isinstance(seen, Instance)
+    assert len(seen.private_addresses) == 2
+    assert seen.address in seen.private_addresses
+    assert seen.private_dns_name
+    assert seen.image == IMAGE
+    assert seen.zone.startswith("us-east-1")
+    assert seen.launched_at.microsecond == 0
+
+
+def test_an_image_is_known_by_its_tags_or_not_at_all(clients: Clients) -> None:
+    ec2 = clients("ec2")
+    ec2.create_tags(Resources=[IMAGE], Tags=[{"Key": "regrow:kubernetes-version", "Value": "v1.36.3"}])
+    assert Ec2Edge(ec2).image_tags(IMAGE) == {"regrow:kubernetes-version": "v1.36.3"}
+    assert Ec2Edge(ec2).image_tags("ami-0123456789abcdef0") == Absent()
+
+
+def test_the_console_is_shown_as_text(clients: Clients) -> None:
+    assert isinstance(Ec2Edge(clients("ec2")).console_output(InstanceId(a_group(clients)[0])), str)

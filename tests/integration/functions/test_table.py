@@ -9,13 +9,27 @@ from typing import Any
 
 import pytest
 
-from functions.cluster.facts import Case, Phase
+from functions.cluster.facts import Abandoned, Case, Phase
+from functions.cluster.joining import JoinState
 from functions.cluster.machine import InstanceId
 from functions.edges.table import TableEdge
 from functions.errors import ConflictError, RefusedError, RegrowError
 from tests.integration.functions.conftest import Clients
 from tests.integration.functions.surroundings import a_table
-from tests.unit.functions.builders import CLUSTER, NOW, ONE, THREE, TWO, case, machine, pause, record
+from tests.unit.functions.builders import (
+    CLUSTER,
+    NOW,
+    ONE,
+    THREE,
+    TWO,
+    WORKERS,
+    approval,
+    case,
+    join,
+    machine,
+    pause,
+    record,
+)
 
 
 @pytest.fixture
@@ -189,3 +203,68 @@ def test_what_ends_by_itself_carries_its_time_to_live(clients: Clients, table: T
         "said": 3600,
         "pause": 7200,
     }
+
+
+LATER_LAUNCH = join(launched_at=NOW, token_id="zzz999")
+
+
+def test_a_join_record_comes_back_as_it_was_written_with_that_of_each_launch(table: TableEdge) -> None:
+    ended = join(state=JoinState.ENDED, secret_uid="uid", ended_because="it has joined")
+    table.write_join(ended, instead_of=None, keep_until=None)
+    table.write_join(LATER_LAUNCH, instead_of=None, keep_until=None)
+    table.write_join(join(TWO), instead_of=None, keep_until=None)
+    assert table.joins_of(ONE) == (ended, LATER_LAUNCH)
+    assert table.memory(ONE, now=NOW).joins == (ended, LATER_LAUNCH)
+    assert set(table.joins()) == {ended, LATER_LAUNCH, join(TWO)}
+
+
+def test_a_launch_has_one_record_however_many_write_it(table: TableEdge) -> None:
+    def write(number: int) -> bool:
+        try:
+            table.write_join(join(token_id=f"abc{number:03}"), instead_of=None, keep_until=None)
+        except ConflictError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as together:
+        written = list(together.map(write, range(16)))
+    assert sum(written) == 1
+    assert [record.token_id for record in table.joins()] == [f"abc{written.index(True):03}"]
+
+
+def test_a_record_is_replaced_only_as_it_was_read(table: TableEdge) -> None:
+    first, second = join(), join(token_id="def456")
+    table.write_join(first, instead_of=None, keep_until=None)
+    table.write_join(second, instead_of=first, keep_until=None)
+    with pytest.raises(ConflictError, match="another one by now"):
+        table.write_join(join(state=JoinState.ENDED), instead_of=first, keep_until=None)
+    assert table.joins() == (second,)
+
+
+def test_a_record_that_may_be_forgotten_says_when(table: TableEdge, clients: Clients) -> None:
+    table.write_join(join(), instead_of=None, keep_until=NOW + timedelta(days=30))
+    (item,) = clients("dynamodb").scan(TableName="regrow-drill")["Items"]
+    assert item["expires_at"] == {"N": str(int((NOW + timedelta(days=30)).timestamp()))}
+    assert table.joins() == (join(),)
+
+
+def test_an_approval_comes_back_as_it_was_written_and_changes_only_as_it_was_read(table: TableEdge) -> None:
+    nothing, client = approval(), approval(client_uid="uid", client_key_sha256="ab" * 32, client_at=NOW)
+    both = replace(client, serving_uid="other", serving_key_sha256="cd" * 32, serving_at=NOW, denied="it lied")
+    table.write_approval(nothing, instead_of=None)
+    table.write_approval(client, instead_of=nothing)
+    with pytest.raises(ConflictError):
+        table.write_approval(nothing, instead_of=both)
+    table.write_approval(both, instead_of=client)
+    assert table.approvals_of(ONE) == table.approvals() == (both,)
+    assert table.memory(ONE, now=NOW).approvals == (both,)
+
+
+def test_launches_given_up_are_counted_for_their_group_until_they_are_forgotten(table: TableEdge) -> None:
+    ours, other = Abandoned(WORKERS, ONE), Abandoned("other-worker", TWO)
+    for one in (ours, ours, other):
+        table.note_abandoned(one, at=NOW)
+    assert set(table.abandoned()) == {ours, other}
+    assert set(table.memory(THREE, now=NOW).abandoned) == {ours, other}
+    table.forget_abandoned(WORKERS)
+    assert table.abandoned() == (other,)
