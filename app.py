@@ -17,14 +17,24 @@ from functions import events
 from functions import intake as ways_in
 from functions.edges.alerts import AlertsEdge
 from functions.edges.autoscaling import AutoScalingEdge
-from functions.edges.aws import LateClient
+from functions.edges.aws import CONFIG_OF_CALLS, LateClient
+from functions.edges.bootstrap_tokens import BootstrapTokensEdge
+from functions.edges.bundles import BundlesEdge
+from functions.edges.certificate_requests import CertificateRequestsEdge
 from functions.edges.ec2 import Ec2Edge
+from functions.edges.functions import JoiningEdge
 from functions.edges.journal import JournalEdge
+from functions.edges.keys import wrong_with_key
 from functions.edges.kubernetes import KubernetesEdge
+from functions.edges.kubernetes_api import Credentials
 from functions.edges.load_balancing import LoadBalancingEdge
-from functions.edges.parameters import read_credentials
+from functions.edges.parameters import read_credentials, read_initialised_by
 from functions.edges.queues import QueuesEdge
 from functions.edges.table import TableEdge
+from functions.join import approve as approving
+from functions.join import mint as minting
+from functions.join.approving_outside import Outside as ApprovingOutside
+from functions.join.minting_outside import MintingOutside
 from functions.messages import Look
 from functions.remediate.outside import Outside
 from functions.remediate.reconcile import run_pass
@@ -62,6 +72,20 @@ def sweep(event: CloudWatchEvent) -> None:
 
 
 @app.lambda_function()
+def mint(event: Any, context: Any) -> dict[str, Any]:
+    with _journal("mint") as journal:
+        said = minting.answer(event, _minting(), _settings(), now=_now())
+        journal.tell("minting", **said)
+        return said
+
+
+@app.lambda_function()
+def approve(event: Any, context: Any) -> dict[str, Any]:
+    with _journal("approve") as journal:
+        return approving.answer(event, _approving(journal), cluster=_settings().cluster, now=_now())
+
+
+@app.lambda_function()
 def drill(event: Any, context: Any) -> dict[str, Any]:
     with _journal("drill") as journal:
         desk = manual.Desk(_outside(journal), _ec2(), _table())
@@ -92,6 +116,35 @@ def _settings() -> Settings:
 
 
 @cache
+def _minting() -> MintingOutside:
+    settings = _settings()
+    return MintingOutside(
+        ec2=_ec2(),
+        autoscaling=_autoscaling(),
+        kubernetes=BootstrapTokensEdge(lambda: _credentials("mint")),
+        bundles=BundlesEdge(LateClient("ssm"), cluster=settings.cluster, beside_arn=settings.topic_arn),
+        table=_table(),
+    )
+
+
+@cache
+def _approving(journal: JournalEdge) -> ApprovingOutside:
+    return ApprovingOutside(
+        ec2=_ec2(),
+        autoscaling=_autoscaling(),
+        table=_table(),
+        kubernetes=CertificateRequestsEdge(lambda: _credentials("approve")),
+        initialised_by=lambda: read_initialised_by(LateClient("ssm"), _settings().cluster),
+        wrong_with_key=wrong_with_key,
+        journal=journal,
+    )
+
+
+def _credentials(identity: str) -> Credentials:
+    return read_credentials(LateClient("ssm"), _settings().kubeconfig_parameter(identity))
+
+
+@cache
 def _queues() -> QueuesEdge:
     settings = _settings()
     return QueuesEdge(
@@ -105,6 +158,11 @@ def _ec2() -> Ec2Edge:
 
 
 @cache
+def _autoscaling() -> AutoScalingEdge:
+    return AutoScalingEdge(LateClient("autoscaling"))
+
+
+@cache
 def _table() -> TableEdge:
     return TableEdge(LateClient("dynamodb"), table=_settings().table)
 
@@ -114,9 +172,12 @@ def _outside(journal: JournalEdge) -> Outside:
     settings = _settings()
     return Outside(
         ec2=_ec2(),
-        autoscaling=AutoScalingEdge(LateClient("autoscaling")),
+        autoscaling=_autoscaling(),
         load_balancing=LoadBalancingEdge(LateClient("elbv2")),
-        kubernetes=KubernetesEdge(lambda: read_credentials(LateClient("ssm"), settings.kubeconfig_parameter)),
+        kubernetes=KubernetesEdge(lambda: _credentials("remediate")),
+        joining=JoiningEdge(
+            LateClient("lambda", CONFIG_OF_CALLS), mint=settings.mint_function, approve=settings.approve_function
+        ),
         table=_table(),
         queues=_queues(),
         alerts=AlertsEdge(LateClient("sns"), topic_arn=settings.topic_arn),
