@@ -9,9 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from infra.local.cluster import Cluster, wait_for
+from infra.local.drills.acts import before_kill, invoke_drill, prepare_workload, rules_disabled
 from infra.local.drills.findings import pods_missing
 from infra.local.drills.kinds import KINDS
-from infra.local.drills.run import before_kill, invoke_drill, prepare_workload, rules_disabled, run
+from infra.local.drills.run import run
 from infra.local.drills.witness import Witness
 
 EVENT: dict[str, Any] = {

@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from infra.deployment import chalice_run
 from infra.deployment.failure import DeploymentError
 from infra.deployment.package import Package, build_package
-from infra.deployment.project import APP_NAME, Network, Project, configure, lay_out
+from infra.deployment.project import APP_NAME, SETTINGS, Network, Project, configure, lay_out, read_settings
 from infra.deployment.stack import ensure_stack, remove_stack
 from infra.deployment.verify import Deployed, already_there, verify
 
@@ -72,6 +72,7 @@ def deploy(
     build: Path | None = None,
     network: Network | None = None,
     alarm_email: str = "",
+    settings: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Deployment:
     """Make the account hold this cluster's functions, as the checkout has them now."""
@@ -87,7 +88,7 @@ def deploy(
             progress.say,
         )
         lay_out(source, project)
-        configure(project, outputs, network or Network())
+        configure(project, outputs, network or Network(), settings)
         package = build_package(project, cache(), progress.say)
         progress.say(f"package: {package.size_mb:.1f} MB, sha256 {package.sha256[:12]}")
         functions = already_there(project, package, session)
@@ -164,6 +165,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--subnet-ids", default="", help="comma-separated; with a path to the Kubernetes API")
     parser.add_argument("--security-group-ids", default="", help="comma-separated")
     parser.add_argument("--alarm-email", default="", help="who is told of alarms")
+    parser.add_argument(
+        "--setting",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help=f"other than its default, until the next deployment without it; repeatable: {', '.join(SETTINGS)}",
+    )
     parser.add_argument("--output", choices=("table", "json"), default="table")
     parser.add_argument("--remove", action="store_true", help="delete functions, queues, table and roles")
     return parser.parse_args(arguments)
@@ -186,6 +194,7 @@ def main(arguments: list[str] | None = None) -> int:
             build=options.build_dir,
             network=network,
             alarm_email=options.alarm_email,
+            settings=read_settings(options.setting),
         )
     except (DeploymentError, ClientError, BotoCoreError) as problem:
         print(f"deploy: {problem}", file=sys.stderr)

@@ -34,9 +34,17 @@ from infra.deployment.failure import DeploymentError
 from infra.deployment.project import Project
 
 Say = Callable[[str], None]
-LAYOUT = "2"  # part of every cache key: change it when what goes into a package changes
+LAYOUT = "3"  # part of every cache key: change it when what goes into a package changes
 SIZE_LIMIT_MB = 15.0
 LEFT_OUT = {"tests", "test", "testing", "bin", "docs"}
+UNUSED = (
+    "aws_lambda_powertools/event_handler",  # chalice is that; we use Logger and Metrics
+    "aws_lambda_powertools/utilities/[!_j]*",  # all but jmespath_utils, which Logger imports
+    "cffi",  # what compiles bindings; cryptography needs only their runtime half, _cffi_backend
+    "pycparser",
+    "yaml/_yaml.*",  # a faster reader for files that no function reads
+)
+"""Parts of the requirements, some megabytes together, that nothing here imports."""
 RUNTIME = f"python{sys.version_info[0]}.{sys.version_info[1]}"
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -103,6 +111,8 @@ def fetch_requirements(requirements: Path, cache: Path, say: Say) -> Path:
             raise DeploymentError(f"the requirements could not be fetched from PyPI: {failure}") from failure
         for folder_left_out in [p for p in path.rglob("*") if p.is_dir() and p.name in LEFT_OUT]:
             shutil.rmtree(folder_left_out, ignore_errors=True)
+        for unused in [found for pattern in UNUSED for found in path.glob(pattern)]:
+            shutil.rmtree(unused) if unused.is_dir() else unused.unlink()
         shutil.rmtree(path / "chalice", ignore_errors=True)  # its runtime half is added with the app
         _compile(path)
 

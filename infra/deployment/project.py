@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,14 +39,24 @@ FUNCTIONS = (
     Function("remediate", timeout_s=30, memory_mib=1024, in_vpc=True),
     Function("sweep", timeout_s=30, memory_mib=1024, in_vpc=True),
     Function("drill", timeout_s=30, memory_mib=1024, in_vpc=True),
+    Function("mint", timeout_s=20, memory_mib=1024, in_vpc=True),  # its record keeps a second one off for 25 s
+    Function("approve", timeout_s=20, memory_mib=1024, in_vpc=True),
 )
 ENVIRONMENT = {
     "REGROW_PASS_QUEUE_URL": "PassQueueUrl",
     "REGROW_LATER_QUEUE_URL": "LaterQueueUrl",
     "REGROW_TABLE": "TableName",
     "REGROW_TOPIC_ARN": "TopicArn",
-    "REGROW_KUBECONFIG_PARAMETER": "KubeconfigParameter",
+    "REGROW_KUBECONFIG_PATH": "KubeconfigPath",
 }
+SETTINGS = (
+    "REGROW_MAX_IN_FLIGHT",
+    "REGROW_DETACH_DEADLINE_S",
+    "REGROW_JOIN_DEADLINE_S",
+    "REGROW_DRAIN_DEADLINE_S",
+    "REGROW_LAUNCH_SUSPENDED_S",
+)
+"""What the functions have a default for, and a deployment may set; they check the values themselves."""
 
 
 @dataclass(frozen=True)
@@ -104,13 +114,33 @@ def lay_out(source: Path, project: Project) -> None:
     shutil.copytree(source / "functions", vendor / "functions", ignore=LEFT_OUT)
 
 
-def configure(project: Project, outputs: Mapping[str, str], network: Network) -> None:
-    """Write chalice's configuration from the remediator stack's outputs."""
+def read_settings(given: Iterable[str]) -> dict[str, str]:
+    """`NAME=NUMBER`, each of a setting that the functions know."""
+    settings: dict[str, str] = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        if name not in SETTINGS:
+            raise DeploymentError(f"{name!r} is no setting; those that a deployment may change: {', '.join(SETTINGS)}")
+        if not (value.isascii() and value.isdigit()):
+            raise DeploymentError(f"{name} is {value!r}; it must be a whole number, as in {name}=60")
+        if name in settings:
+            raise DeploymentError(f"{name} is set twice; say which one is meant")
+        settings[name] = value
+    return settings
+
+
+def configure(
+    project: Project, outputs: Mapping[str, str], network: Network, settings: Mapping[str, str] | None = None
+) -> None:
+    """Write chalice's configuration from the remediator stack's outputs, with those settings and no others."""
     project.configuration_file.parent.mkdir(exist_ok=True)
-    project.configuration_file.write_text(json.dumps(configuration(project.stage, outputs, network), indent=2))
+    content = configuration(project.stage, outputs, network, settings or {})
+    project.configuration_file.write_text(json.dumps(content, indent=2))
 
 
-def configuration(stage: str, outputs: Mapping[str, str], network: Network) -> dict[str, Any]:
+def configuration(
+    stage: str, outputs: Mapping[str, str], network: Network, settings: Mapping[str, str]
+) -> dict[str, Any]:
     needed = {*ENVIRONMENT.values(), *(function.role_output for function in FUNCTIONS)}
     missing = sorted(needed - set(outputs))
     if missing:
@@ -121,7 +151,7 @@ def configuration(stage: str, outputs: Mapping[str, str], network: Network) -> d
         "stages": {
             stage: {
                 "autogen_policy": False,
-                "environment_variables": environment(stage, outputs),
+                "environment_variables": {**environment(stage, outputs), **settings},
                 "lambda_functions": {
                     function.name: _function_configuration(function, outputs, network) for function in FUNCTIONS
                 },

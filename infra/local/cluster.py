@@ -28,6 +28,8 @@ API_ADDRESS = "10.77.0.10"
 POD_NETWORK = "10.200.0.0/14"
 WORKERS = 2
 READY_WITHIN_S = 120.0
+SWEEP_EVERY_S = 5.0
+_SWEEP_EVENT = CHECKOUT / "events" / "sweep.json"
 _HEALTH_CHECK_S = 5  # the shortest that Elastic Load Balancing takes
 
 
@@ -65,12 +67,48 @@ class Cluster:
         """The preset of this world's AWS."""
         return str(json.loads(self.world.place.settings.read_text())["delays"])
 
-    def members(self) -> tuple[dict[str, str], int]:
-        """The workers' group as Auto Scaling lists it, instance to lifecycle state, and the size it wants."""
+    def groups(self) -> list[dict[str, Any]]:
+        """The cluster's groups as Auto Scaling lists them."""
+        of_cluster = {"Name": "tag:regrow:cluster", "Values": [self.name]}
+        groups: list[dict[str, Any]] = self.client("autoscaling").describe_auto_scaling_groups(Filters=[of_cluster])[
+            "AutoScalingGroups"
+        ]
+        return groups
+
+    def workers(self) -> dict[str, Any]:
+        """The workers' group."""
         answer = self.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[self.worker_group])
-        group = answer["AutoScalingGroups"][0]
+        group: dict[str, Any] = answer["AutoScalingGroups"][0]
+        return group
+
+    def members(self) -> tuple[dict[str, str], int]:
+        """The members of the workers' group, instance to lifecycle state, and the size it wants."""
+        group = self.workers()
         members = {member["InstanceId"]: member["LifecycleState"] for member in group["Instances"]}
         return members, group["DesiredCapacity"]
+
+    def initialised_by(self) -> str | None:
+        """The machine that initialised the cluster; None until the cluster exists for others."""
+        ssm = self.client("ssm")
+        try:
+            answer = ssm.get_parameter(Name=f"/regrow/{self.name}/initialised-by")
+        except ssm.exceptions.ParameterNotFound:
+            return None
+        return str(answer["Parameter"]["Value"])
+
+    def function(self, name: str) -> str:
+        """The full name of one of Regrow's functions."""
+        return f"regrow-{self.name}-{name}"
+
+    def topic_arn(self) -> str:
+        """Where Regrow tells people something."""
+        settings = self.client("lambda").get_function_configuration(FunctionName=self.function("remediate"))
+        return str(settings["Environment"]["Variables"]["REGROW_TOPIC_ARN"])
+
+    def sweep(self) -> None:
+        """Order the minute's sweep now, and do not wait for it."""
+        payload = _SWEEP_EVENT.read_bytes()
+        self.client("lambda").invoke(FunctionName=self.function("sweep"), InvocationType="Event", Payload=payload)
 
     def query(self, partition: str) -> list[dict[str, Any]]:
         """The items of Regrow's table with this partition key, as DynamoDB shows them."""
@@ -107,7 +145,7 @@ def enter(world: World) -> Cluster:
 
 
 def up(name: str, *, delays: str, workers: int = WORKERS, progress: Progress) -> Cluster:
-    """From nothing to a deployed Regrow beside a cluster whose Nodes are all Ready.
+    """From nothing to a deployed Regrow and a cluster whose Nodes are all Ready and whose machines are in service.
 
     A world in which that fails is ended again, so that nothing half made is taken for a cluster; its logs stay.
     """
@@ -121,9 +159,10 @@ def up(name: str, *, delays: str, workers: int = WORKERS, progress: Progress) ->
         cluster = enter(world)
         progress.say("the groups, their roles and the load balancer, from infra/cluster")
         make_groups(cluster, workers=workers, progress=progress)
-        wait_until_ready(cluster, machines=workers + 1, progress=progress)
+        # While the machines boot: no worker joins before the functions are there that let it in.
         progress.say("Regrow itself, from infra/remediator and `chalice deploy`")
         deploy(cluster, progress)
+        wait_until_ready(cluster, machines=workers + 1, progress=progress)
     except BaseException:
         world.down()
         raise
@@ -142,7 +181,7 @@ def make_groups(cluster: Cluster, *, workers: int, progress: Progress) -> dict[s
         "VpcCidr": vpc["CidrBlock"],
         "PodCidr": POD_NETWORK,
         "ApiAddress": API_ADDRESS,
-        "ImageId": ec2.describe_images()["Images"][0]["ImageId"],
+        "ImageId": ec2.describe_images(Owners=["self"])["Images"][0]["ImageId"],
         "WorkerCount": str(workers),
         "HealthCheckIntervalSeconds": str(_HEALTH_CHECK_S),
     }
@@ -152,25 +191,34 @@ def make_groups(cluster: Cluster, *, workers: int, progress: Progress) -> dict[s
 
 
 def wait_until_ready(cluster: Cluster, *, machines: int, progress: Progress) -> None:
-    """Wait for as many Ready Nodes as there are machines; say meanwhile what there is."""
+    """Wait for as many Ready Nodes as there are machines, all of them in service; say meanwhile what there is.
+
+    The machines were launched before anybody listened for that: the sweep, which finds them, is not waited for.
+    """
     deadline = time.monotonic() + READY_WITHIN_S
+    swept_s = float("-inf")
     seen = "no control plane yet"
 
     def look() -> bool:
-        nonlocal seen
+        nonlocal seen, swept_s
         if cluster.world.admin_kubeconfig() is None:
             return False
         lines = cluster.kubectl("get", "nodes", "--no-headers", "--request-timeout=2s", check=False).splitlines()
         ready = [line for line in lines if line.split()[1:2] == ["Ready"]]
-        seen = f"{len(ready)} of {machines} Nodes are Ready"
-        return len(ready) >= machines
+        states = [member["LifecycleState"] for group in cluster.groups() for member in group["Instances"]]
+        in_service = states.count("InService")
+        seen = f"{len(ready)} of {machines} Nodes are Ready, {in_service} of {machines} machines in service"
+        if len(ready) < machines and time.monotonic() - swept_s >= SWEEP_EVERY_S and cluster.initialised_by():
+            swept_s = time.monotonic()
+            cluster.sweep()
+        return len(ready) >= machines and in_service == len(states) == machines
 
     with progress.watching(lambda: f"waiting for the machines: {seen}"):
         while not look():
             if time.monotonic() > deadline:
                 logs = cluster.world.place.directory / "machines"
                 raise WorldError(f"{seen} after {READY_WITHIN_S:.0f} s. The machines' logs are in {logs}/*/log.")
-            time.sleep(0.5)
+            time.sleep(0.3)
 
 
 def deploy(cluster: Cluster, progress: Progress) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -87,8 +88,14 @@ def _up_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _drill_arguments(parser: argparse.ArgumentParser) -> None:
-    about = "; ".join(f"{kind.name}: {kind.about}" for kind in KINDS.values())
-    parser.add_argument("kind", choices=sorted(KINDS), help=about)
+    parser.add_argument("kind", choices=KINDS, help="which one; below is what happens in each, and what it proves")
+    parser.epilog = "\n\n".join(
+        "\n".join(
+            textwrap.wrap(f"{kind.name}: {kind.about}. Proves that {kind.proves}.", 100, subsequent_indent="    ")
+        )
+        for kind in KINDS.values()
+    )
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     _up_arguments(parser)
 
 

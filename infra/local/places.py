@@ -70,6 +70,11 @@ class MachinePlace:
     def log(self) -> Path:
         return self.directory / "log"
 
+    @property
+    def console(self) -> Path:
+        """What the firmware, the init and cloud-init say."""
+        return self.log / "boot.log"
+
 
 @dataclass(frozen=True)
 class WorldPlace:

@@ -1,4 +1,4 @@
-"""The three AWS calls of a machine, made with its own role and nothing but the standard library."""
+"""The AWS calls of a machine, made with its own role and nothing but the standard library."""
 
 from __future__ import annotations
 
@@ -56,16 +56,24 @@ class Api:
         value: str = answer["Parameter"]["Value"]
         return value
 
-    def publish(self, name: str, value: str, *, overwrite: bool = False) -> bool:
-        """Write an encrypted parameter. False where another value was there, which is then untouched."""
-        arguments = {"Name": name, "Value": value, "Type": "SecureString", "Overwrite": overwrite}
+    def publish(self, name: str, value: str, *, overwrite: bool = False, secret: bool = True) -> bool:
+        """Write a parameter. False where another value was there, which is then untouched."""
+        kind = "SecureString" if secret else "String"
         try:
-            self._ssm("PutParameter", arguments)
+            self._ssm("PutParameter", {"Name": name, "Value": value, "Type": kind, "Overwrite": overwrite})
         except AwsError as refusal:
             if refusal.code == PARAMETER_ALREADY_EXISTS:
                 return self.parameter(name) == value  # ours, when the answer to an earlier try was lost
             raise
         return True
+
+    def forget(self, name: str) -> None:
+        """Delete a parameter. One that is gone is success."""
+        try:
+            self._ssm("DeleteParameter", {"Name": name})
+        except AwsError as refusal:
+            if refusal.code != PARAMETER_NOT_FOUND:
+                raise
 
     def register_target(self, target_group_arn: str, instance_id: str, port: int) -> None:
         """Put this machine behind the load balancer. Registering twice is the same as once."""

@@ -2,40 +2,54 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import dataclass, field
 from typing import Any
 
 from .failures import NodeError
-from .machine import Machine
+from .machine import TOKEN, Machine
 
 KUBEADM = "kubeadm.k8s.io/v1beta4"
 KUBELET = "kubelet.config.k8s.io/v1beta1"
 API_PORT = 6443
-UNUSED_AFTER = "15m0s"
 LOAD_BALANCER_WAIT = "5m0s"
+DISCOVERY_WAIT = "1m0s"  # a token that was replaced meanwhile is refused for all of it; then the new one is fetched
+# kubeadm's bootstrap-token phase would leave a token in a group whose certificate requests are approved unseen, and
+# sign cluster-info with it for anybody to attack offline. What else it does, infra/kubernetes/joining.yaml does.
+SKIPPED_PHASES = ["bootstrap-token", "show-join-command"]
 
 
 @dataclass(frozen=True)
-class JoinSecret:
-    """TEMPORARY: what every replacement joins with, until each machine gets a short-lived token of its own."""
+class Bundle:
+    """What one machine joins with: where the cluster is, by which authority it is known, and a token of its own."""
 
+    server: str
+    ca_data: str
     token: str = field(repr=False)
-    ca_hash: str
-    endpoint: str
-
-    def to_json(self) -> str:
-        return json.dumps({"token": self.token, "ca_hash": self.ca_hash, "endpoint": self.endpoint})
 
     @classmethod
-    def from_json(cls, text: str) -> JoinSecret:
+    def for_machine(cls, machine: Machine, text: str) -> Bundle:
+        """Read what was left for this machine. A NodeError says what is wrong with it, never what is in it."""
+        where = machine.bundle_parameter
         try:
-            document = json.loads(text)
-            return cls(token=document["token"], ca_hash=document["ca_hash"], endpoint=document["endpoint"])
-        except (ValueError, KeyError, TypeError) as problem:
+            content = json.loads(text)
+            cluster, node_name = content["cluster"], content["node_name"]
+            bundle = cls(server=content["server"], ca_data=content["ca_data"], token=content["token"])
+            whole = (
+                bundle.server.startswith("https://")
+                and TOKEN.fullmatch(bundle.token)
+                and base64.b64decode(bundle.ca_data, validate=True).startswith(b"-----BEGIN CERTIFICATE-----")
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as problem:
+            raise NodeError(f"{where} is no bundle to join with ({type(problem).__name__})") from problem
+        if not whole:
+            raise NodeError(f"{where} lacks an https server, a certificate authority or a token")
+        if (cluster, node_name) != (machine.cluster, machine.node_name):
             raise NodeError(
-                "the published join secret is not {token, ca_hash, endpoint}; publish it again"
-            ) from problem
+                f"{where} is for {node_name} of {cluster}, this is {machine.node_name} of {machine.cluster}"
+            )
+        return bundle
 
 
 def node_registration(machine: Machine) -> dict[str, Any]:
@@ -63,13 +77,10 @@ def init_configuration(machine: Machine) -> str:
         "kind": "InitConfiguration",
         "localAPIEndpoint": {"advertiseAddress": machine.identity.address, "bindPort": API_PORT},
         "nodeRegistration": node_registration(machine),
-        # kubeadm makes one whether wanted or not; nobody uses it, so it may go soon.
-        "bootstrapTokens": [{"ttl": UNUSED_AFTER, "description": "made by kubeadm init, unused"}],
+        "skipPhases": [*SKIPPED_PHASES, *machine.image.skip_phases],
         # Some phases go through the load balancer, which sends nothing here before it has seen us healthy.
         "timeouts": {"kubernetesAPICall": LOAD_BALANCER_WAIT},
     }
-    if machine.image.skip_phases:
-        init["skipPhases"] = machine.image.skip_phases
     cluster: dict[str, Any] = {
         "apiVersion": KUBEADM,
         "kind": "ClusterConfiguration",
@@ -79,38 +90,39 @@ def init_configuration(machine: Machine) -> str:
     }
     if machine.image.kubernetes_version:
         cluster["kubernetesVersion"] = machine.image.kubernetes_version
-    kubelet = {"apiVersion": KUBELET, "kind": "KubeletConfiguration", **machine.image.kubelet_config}
+    # Every kubelet asks for a serving certificate, which Regrow approves; else each would sign its own.
+    always = {"apiVersion": KUBELET, "kind": "KubeletConfiguration", "serverTLSBootstrap": True}
+    kubelet = {**machine.image.kubelet_config, **always}
     return _documents(init, cluster, kubelet)
 
 
-def join_configuration(machine: Machine, secret: JoinSecret) -> str:
+def join_configuration(machine: Machine, bundle: Bundle, discovery_file: str) -> str:
     return _documents(
         {
             "apiVersion": KUBEADM,
             "kind": "JoinConfiguration",
-            "discovery": {
-                "bootstrapToken": {
-                    "token": secret.token,
-                    "apiServerEndpoint": secret.endpoint,
-                    "caCertHashes": [secret.ca_hash],
-                }
-            },
+            "discovery": {"file": {"kubeConfigPath": discovery_file}, "tlsBootstrapToken": bundle.token},
             "nodeRegistration": node_registration(machine),
+            "timeouts": {"discovery": DISCOVERY_WAIT},
         }
     )
 
 
-def join_secret(join_command: str) -> JoinSecret:
-    """Out of what `kubeadm token create --print-join-command` says."""
-    words: list[str] = join_command.split()
-    try:
-        return JoinSecret(
-            token=words[words.index("--token") + 1],
-            ca_hash=words[words.index("--discovery-token-ca-cert-hash") + 1],
-            endpoint=words[words.index("join") + 1],
-        )
-    except (ValueError, IndexError) as problem:
-        raise NodeError("kubeadm printed a join command that is not understood") from problem
+def discovery_kubeconfig(bundle: Bundle) -> str:
+    """The cluster as the bundle pins it. With the token as user, no right of anonymous requests is needed."""
+    name = "bootstrap"
+    return _documents(
+        {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": name,
+            "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+            "clusters": [
+                {"name": name, "cluster": {"server": bundle.server, "certificate-authority-data": bundle.ca_data}}
+            ],
+            "users": [{"name": name, "user": {"token": bundle.token}}],
+        }
+    )
 
 
 def function_kubeconfig(kubeconfig: dict[str, Any], identity: str) -> str:

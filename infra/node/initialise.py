@@ -1,7 +1,7 @@
 """The first control plane: make the cluster, then publish how others reach it.
 
-The order is what makes a second run safe. A cluster exists for others only once its join secret is published, which
-is therefore last; until then a half-made one may be taken down and made again.
+The order is what makes a second run safe. A cluster exists for others only once it says who made it, which is
+therefore published last; until then a half-made one may be taken down and made again.
 """
 
 from __future__ import annotations
@@ -9,16 +9,12 @@ from __future__ import annotations
 import base64
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from .aws import Api
-from .configuration import (
-    API_PORT,
-    JoinSecret,
-    function_kubeconfig,
-    init_configuration,
-    join_secret,
-)
+from .configuration import API_PORT, function_kubeconfig, init_configuration
 from .failures import NodeError
 from .machine import (
     ADMIN_KUBECONFIG,
@@ -34,13 +30,13 @@ from .machine import (
 STARTED = STATE_FOLDER / "init-started"
 INITIALISED = STATE_FOLDER / "initialised"
 MANIFESTS = Path(__file__).resolve().parents[1] / "kubernetes"
-FUNCTION_IDENTITY = "remediate"
-FUNCTION_USER = "regrow:remediate"
-FUNCTION_GROUP = "regrow:remediators"
+FUNCTION_GROUPS = {"remediate": "regrow:remediators", "mint": "regrow:minters", "approve": "regrow:approvers"}
+"""Each identity in the cluster that functions have, and the group that infra/kubernetes gives its rights to."""
+JOINING_GROUPS = ("system:bootstrappers:regrow:worker", "system:bootstrappers:kubeadm:default-node-token")
+MINTING_POLICY = "ValidatingAdmissionPolicy 'regrow-mint'"
 CERTIFICATE_VALIDITY = "8760h"
-JOINING_ENDS_AFTER = "8760h"
 INIT_S = 900.0
-SIGNED_WITHIN_S = 120.0
+SETTLED_WITHIN_S = 120.0
 KUBECTL = ["kubectl", "--kubeconfig", str(ADMIN_KUBECONFIG)]
 
 
@@ -52,8 +48,11 @@ def control_plane(machine: Machine, api: Api, target_group_arn: str) -> None:
     try:
         initialise(machine, configuration)
         apply_manifests()
-        publish_function_identity(machine, api, configuration)
-        publish_join_secret(machine, api)
+        refuse_unseen_approval()
+        wait_until_minting_is_confined()
+        for identity, group in FUNCTION_GROUPS.items():
+            publish_function_identity(machine, api, configuration, identity, group)
+        publish_that_it_exists(machine, api)
     finally:
         configuration.unlink()
 
@@ -62,10 +61,11 @@ def refuse_a_second_cluster(machine: Machine, api: Api) -> None:
     """Two clusters under one name would tear their machines apart: the first one stands."""
     if INITIALISED.exists():
         return
-    if api.parameter(machine.join_parameter) is not None:
+    maker = api.parameter(machine.initialised_parameter)
+    if maker is not None:
         raise NodeError(
-            f"cluster {machine.cluster} is published already and this machine did not make it; to start over, delete "
-            f"the parameters under /regrow/{machine.cluster}/ once the old cluster is gone"
+            f"cluster {machine.cluster} is there already, made by {maker}; to start over, delete the parameters under "
+            f"/regrow/{machine.cluster}/ once the old cluster is gone"
         )
     if ADMIN_KUBECONFIG.exists() and not STARTED.exists():
         raise NodeError(f"{ADMIN_KUBECONFIG} is there but Regrow did not make it; this machine is somebody else's")
@@ -87,35 +87,85 @@ def initialise(machine: Machine, configuration: Path) -> None:
 
 
 def apply_manifests() -> None:
-    """The functions' rights in the cluster. The API server may still be settling behind its load balancer."""
-    deadline = time.monotonic() + 120
+    """The rights of functions and of joining machines, in the cluster."""
+    insist(lambda: run([*KUBECTL, "apply", "-f", str(MANIFESTS)], timeout_s=60))
+    log("the rights of functions and of joining machines are in the cluster")
+
+
+def refuse_unseen_approval() -> None:
+    """Neither a token of ours nor one of kubeadm's default group may have its certificate approved by the cluster."""
+    for group in JOINING_GROUPS:
+        attributes = {"verb": "create", "group": "certificates.k8s.io", "resource": "certificatesigningrequests"}
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SubjectAccessReview",
+            "spec": {
+                "user": "system:bootstrap:aaaaaa",
+                "groups": ["system:bootstrappers", group, "system:authenticated"],
+                "resourceAttributes": {**attributes, "subresource": "nodeclient"},
+            },
+        }
+        if insist(lambda: asked(review))["status"]["allowed"]:  # noqa: B023 - called at once
+            raise NodeError(
+                f"a machine with a token of {group} would get any certificate unseen; delete the ClusterRoleBinding to "
+                "system:certificates.k8s.io:certificatesigningrequests:nodeclient that names it"
+            )
+    log("no certificate of a joining machine is approved unseen")
+
+
+def asked(review: dict[str, Any]) -> dict[str, Any]:
+    path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+    answer: dict[str, Any] = json.loads(
+        run([*KUBECTL, "create", "--raw", path, "-f", "-"], given=json.dumps(review), timeout_s=60)
+    )
+    return answer
+
+
+def wait_until_minting_is_confined() -> None:
+    """Until the API server keeps the minter from making any Secret but a token; it takes new policies up late."""
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "regrow-probe", "namespace": "kube-system"}}
+    minter = ["--as", "regrow:mint", "--as-group", FUNCTION_GROUPS["mint"]]
+    attempt = [*KUBECTL, "create", "--dry-run=server", *minter, "-f", "-"]
+
+    def refused() -> None:
+        try:
+            run(attempt, given=json.dumps(secret), timeout_s=60)
+        except NodeError as refusal:
+            if MINTING_POLICY in str(refusal):
+                return
+            raise
+        raise NodeError("the minter may still make any Secret")
+
+    insist(refused)
+    log("the minter can make join tokens alone")
+
+
+def insist(step: Callable[[], Any]) -> Any:
+    """Take the step until it succeeds: the API server may still be settling behind its load balancer."""
+    deadline = time.monotonic() + SETTLED_WITHIN_S
+    said = ""
     while True:
         try:
-            run([*KUBECTL, "apply", "-f", str(MANIFESTS)], timeout_s=60)
-            break
+            return step()
         except NodeError as problem:
             if time.monotonic() >= deadline:
                 raise
-            log(f"not applied yet: {str(problem).splitlines()[-1]}")
-            time.sleep(2)
-    log("the functions' rights are in the cluster")
+            reason = str(problem).splitlines()[-1]
+        if reason != said:
+            log(f"not yet: {reason}")
+            said = reason
+        time.sleep(0.5)
 
 
-def publish_function_identity(machine: Machine, api: Api, configuration: Path) -> None:
+def publish_function_identity(machine: Machine, api: Api, configuration: Path, identity: str, group: str) -> None:
     """A client certificate: it needs no running cluster to renew or check it, so it works when the cluster does not."""
-    name = machine.kubeconfig_parameter(FUNCTION_IDENTITY)
+    name = machine.kubeconfig_parameter(identity)
     published = api.parameter(name)
     if published is not None and json.loads(published)["ca_data"] == ca_data():
         log(f"{name} is published")
         return
-    user = [
-        "--client-name",
-        FUNCTION_USER,
-        "--org",
-        FUNCTION_GROUP,
-        "--validity-period",
-        CERTIFICATE_VALIDITY,
-    ]
+    name_of_user = f"regrow:{identity}"
+    user = ["--client-name", name_of_user, "--org", group, "--validity-period", CERTIFICATE_VALIDITY]
     kubeconfig = run(["kubeadm", "kubeconfig", "user", "--config", str(configuration), *user], timeout_s=60)
     written = write_secret("function.conf", kubeconfig)
     try:
@@ -124,7 +174,7 @@ def publish_function_identity(machine: Machine, api: Api, configuration: Path) -
     finally:
         written.unlink()
     # One that is there with another authority is of an earlier init here that was taken down.
-    api.publish(name, function_kubeconfig(document, FUNCTION_USER), overwrite=True)
+    api.publish(name, function_kubeconfig(document, name_of_user), overwrite=True)
     log(f"published {name}")
 
 
@@ -132,31 +182,8 @@ def ca_data() -> str:
     return base64.b64encode(CLUSTER_CA.read_bytes()).decode()
 
 
-def publish_join_secret(machine: Machine, api: Api) -> None:
-    """TEMPORARY: one long-lived token of kubeadm's default group, for every replacement.
-
-    It goes as soon as each machine gets a short-lived token of its own: whoever holds this one can have nearly any
-    node certificate approved.
-    """
-    if api.parameter(machine.join_parameter) is not None:
-        log(f"{machine.join_parameter} is published")
-        return
-    create = ["kubeadm", "token", "create", "--kubeconfig", str(ADMIN_KUBECONFIG), "--print-join-command"]
-    described = ["--ttl", JOINING_ENDS_AFTER, "--description", "TEMPORARY: every replacement joins with it"]
-    command = run([*create, *described], timeout_s=120)
-    secret = join_secret(command)
-    wait_until_signed(secret)
-    if not api.publish(machine.join_parameter, secret.to_json()):
-        raise NodeError(f"{machine.join_parameter} was published by another machine meanwhile; this cluster is not it")
-    log(f"published {machine.join_parameter} (temporary token)")
-
-
-def wait_until_signed(secret: JoinSecret) -> None:
-    """Until the cluster vouches for itself with this token. A kubeadm join that comes before asks again after 5 s."""
-    key = f"jws-kubeconfig-{secret.token.partition('.')[0]}"
-    look = [*KUBECTL, "get", "configmap", "cluster-info", "--namespace", "kube-public", "-o", "json"]
-    deadline = time.monotonic() + SIGNED_WITHIN_S
-    while key not in json.loads(run(look, timeout_s=60))["data"]:
-        if time.monotonic() >= deadline:
-            raise NodeError("cluster-info is not signed with the new token; does the controller manager run?")
-        time.sleep(0.5)
+def publish_that_it_exists(machine: Machine, api: Api) -> None:
+    """From here on the functions let machines in. Who made the cluster is nothing to hide."""
+    if not api.publish(machine.initialised_parameter, machine.node_name, secret=False):
+        raise NodeError(f"{machine.initialised_parameter} names another machine meanwhile; this cluster is not it")
+    log(f"published {machine.initialised_parameter}: the cluster exists")

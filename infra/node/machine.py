@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
+import threading
 import time
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -21,6 +23,8 @@ KUBELET_KUBECONFIG = Path("/etc/kubernetes/kubelet.conf")
 CLUSTER_CA = Path("/etc/kubernetes/pki/ca.crt")
 SECRETS_FOLDER = Path("/run/regrow")  # tmpfs: gone with the power
 STATE_FOLDER = Path("/var/lib/regrow")
+CONSOLE = Path("/dev/console")
+TOKEN = re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b")  # a bootstrap token, wherever a program may name one
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,14 @@ class Machine:
         return f"aws:///{self.identity.zone}/{self.identity.instance_id}"
 
     @property
-    def join_parameter(self) -> str:
-        return f"/regrow/{self.cluster}/join"
+    def bundle_parameter(self) -> str:
+        """What this machine, and no other, joins with."""
+        return f"/regrow/{self.cluster}/join/{self.identity.instance_id}"
+
+    @property
+    def initialised_parameter(self) -> str:
+        """The instance that made the cluster. Once it is there, the cluster exists for others."""
+        return f"/regrow/{self.cluster}/initialised-by"
 
     def kubeconfig_parameter(self, identity: str) -> str:
         return f"/regrow/{self.cluster}/kubeconfig/{identity}"
@@ -76,7 +86,21 @@ def read_image(path: Path = IMAGE_FILE) -> Image:
 
 def log(text: str) -> None:
     """One plain line, with the seconds since the machine started."""
-    print(f"[{seconds_since_boot():8.2f}] regrow: {text}", flush=True)
+    say(f"[{seconds_since_boot():8.2f}] regrow: {text}")
+
+
+def say(line: str, console: Path = CONSOLE) -> None:
+    """To whoever runs us, and to the machine's console, which EC2 keeps for when nothing else can be asked."""
+    line = TOKEN.sub("(token)", line)
+    print(line, flush=True)
+    try:
+        descriptor = os.open(console, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+        try:
+            os.write(descriptor, f"{line}\r\n".encode())
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return  # no console of that name, or a full one: what was printed has the line
 
 
 def seconds_since_boot() -> float:
@@ -118,10 +142,10 @@ def wait_for_runtime(cri_socket: str, wait_s: float = 120.0) -> None:
         time.sleep(0.1)
 
 
-def run(command: list[str], *, timeout_s: float) -> str:
-    """A program's standard output. Its other words go to our log; failure is a NodeError with the last of them."""
+def run(command: list[str], *, timeout_s: float, given: str | None = None) -> str:
+    """A program's standard output; `given` is its input. Failure is a NodeError with the last of its other words."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+        done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=timeout_s, check=False)
     except FileNotFoundError as problem:
         raise NodeError(f"{command[0]} is not in this image") from problem
     except subprocess.TimeoutExpired as problem:
@@ -135,13 +159,22 @@ def run(command: list[str], *, timeout_s: float) -> str:
 def run_loudly(command: list[str], *, timeout_s: float) -> None:
     """A long program whose own progress belongs in the log."""
     try:
-        code = subprocess.run(command, timeout=timeout_s, check=False).returncode
+        running = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        )
     except FileNotFoundError as problem:
         raise NodeError(f"{command[0]} is not in this image") from problem
-    except subprocess.TimeoutExpired as problem:
-        raise NodeError(f"{' '.join(command[:2])} did not end within {timeout_s:.0f} s") from problem
-    if code:
-        raise NodeError(f"{' '.join(command[:2])} ended with {code}; its own words are above")
+    overdue = threading.Timer(timeout_s, running.kill)
+    overdue.start()
+    with running:
+        for line in running.stdout or ():
+            say(line.rstrip())
+    timed_out = overdue.finished.is_set()
+    overdue.cancel()
+    if running.returncode and timed_out:
+        raise NodeError(f"{' '.join(command[:2])} did not end within {timeout_s:.0f} s")
+    if running.returncode:
+        raise NodeError(f"{' '.join(command[:2])} ended with {running.returncode}; its own words are above")
 
 
 def write_secret(name: str, text: str, folder: Path = SECRETS_FOLDER) -> Path:

@@ -12,9 +12,10 @@ from uuid import uuid4
 from kubernetes import client, config
 
 from infra.local.cluster import Cluster, wait_for
-from infra.local.drills.run import WORKLOAD, invoke_drill
+from infra.local.drills.acts import WORKLOAD, invoke_drill
+from infra.local.drills.alerts import Subscriber
+from infra.local.drills.joining import see_joins
 from infra.local.places import CHECKOUT
-from tests.e2e.alerts import Subscriber
 from tests.e2e.journal import Journal
 
 HEALED_WITHIN_S = 120.0
@@ -34,7 +35,7 @@ class Scene:
         return self.cluster.client(service)
 
     def function(self, name: str) -> str:
-        return f"regrow-{self.cluster.name}-{name}"
+        return self.cluster.function(name)
 
     def workers(self) -> list[str]:
         """The machines in service of the workers' group."""
@@ -84,8 +85,8 @@ class Scene:
         return entries
 
     def steps(self, machine: str) -> list[str]:
-        """The steps that were taken about a machine, oldest first."""
-        return [step["step"] for entry in self.history(machine) for step in entry["steps"]]
+        """The steps that were taken about a machine since its launch, oldest first."""
+        return [step["step"] for entry in self.history(machine) for step in entry.get("steps", ())]
 
     def invoke(self, function: str, payload: object) -> dict[str, Any]:
         """Invoke a deployed function and wait; its whole answer, with the text of it under `said`."""
@@ -148,6 +149,7 @@ class Scene:
             and all(_ready(node) for node in nodes.values())
             and not self.cluster.query("case")
             and not self.cluster.query("flight")
+            and all(join.state == "ended" for join in see_joins(self.cluster))
         )
 
     def await_whole(self, within_s: float = HEALED_WITHIN_S) -> None:
@@ -164,8 +166,7 @@ def scene_of(cluster: Cluster) -> Scene:
     """With pods on the machines: every case has some to move."""
     api = config.new_client_from_config(str(cluster.kubeconfig))
     cluster.kubectl("apply", "-f", str(WORKLOAD))
-    topic = settings_of(cluster)["REGROW_TOPIC_ARN"]
-    alerts = Subscriber(cluster.session, topic, region=cluster.session.region_name)
+    alerts = Subscriber(cluster.session, cluster.topic_arn(), region=cluster.session.region_name)
     return Scene(cluster, client.CoreV1Api(api), client.StorageV1Api(api), alerts)
 
 

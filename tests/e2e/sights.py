@@ -35,7 +35,11 @@ def see_machine(scene: Scene, machine: str) -> SeenMachine:
 
 
 def see_cluster(scene: Scene) -> SeenCluster:
-    items = [item for partition in ("case", "flight", "pause") for item in scene.cluster.query(partition)]
+    items = [
+        item
+        for partition in ("case", "flight", "pause", "join", "abandoned")
+        for item in scene.cluster.query(partition)
+    ]
     return SeenCluster(
         machines={name: _machine(scene, node) for name, node in scene.nodes().items()},
         members=scene.cluster.members()[0],

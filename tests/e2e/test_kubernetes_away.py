@@ -76,7 +76,7 @@ def frozen(scene: Scene, machine: str) -> Iterator[None]:
 @contextmanager
 def credentials(scene: Scene) -> Iterator[str]:
     """What the control plane published for passes; there again at the end, whatever was published meanwhile."""
-    name = settings_of(scene.cluster)["REGROW_KUBECONFIG_PARAMETER"]
+    name = settings_of(scene.cluster)["REGROW_KUBECONFIG_PATH"] + "/remediate"
     good: str = scene.client("ssm").get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"]
     try:
         yield good
@@ -85,7 +85,7 @@ def credentials(scene: Scene) -> Iterator[str]:
 
 
 def publish(scene: Scene, value: str) -> None:
-    name = settings_of(scene.cluster)["REGROW_KUBECONFIG_PARAMETER"]
+    name = settings_of(scene.cluster)["REGROW_KUBECONFIG_PATH"] + "/remediate"
     scene.client("ssm").put_parameter(Name=name, Value=value, Type="SecureString", Overwrite=True)
 
 

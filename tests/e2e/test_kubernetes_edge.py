@@ -174,7 +174,7 @@ def test_passes_may_not(scene: Scene, what: str) -> None:
 
 def edge_of(scene: Scene, **options: Any) -> KubernetesEdge:
     """As the deployed passes make it."""
-    parameter = settings_of(scene.cluster)["REGROW_KUBECONFIG_PARAMETER"]
+    parameter = settings_of(scene.cluster)["REGROW_KUBECONFIG_PATH"] + "/remediate"
     return KubernetesEdge(lambda: read_credentials(scene.client("ssm"), parameter), **options)
 
 
@@ -196,7 +196,7 @@ def create_pod(core: Any, name: str, node_name: str) -> None:
 
 def kubeconfig(scene: Scene) -> dict[str, Any]:
     """The same credentials in the form that every Kubernetes client reads."""
-    parameter = settings_of(scene.cluster)["REGROW_KUBECONFIG_PARAMETER"]
+    parameter = settings_of(scene.cluster)["REGROW_KUBECONFIG_PATH"] + "/remediate"
     content = json.loads(scene.client("ssm").get_parameter(Name=parameter, WithDecryption=True)["Parameter"]["Value"])
     ours = {
         "client-certificate-data": content["client_certificate_data"],

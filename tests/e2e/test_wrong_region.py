@@ -24,7 +24,7 @@ from functions.remediate.outside import Outside
 from functions.remediate.reconcile import run_pass
 from functions.remediate.sweep import run_sweep
 from functions.settings import Settings
-from tests.e2e.alerts import Subscriber
+from infra.local.drills.alerts import Subscriber
 from tests.e2e.scene import Scene, settings_of
 from tests.e2e.sights import see_cluster
 

@@ -9,7 +9,7 @@ import signal
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import boto3
 from pyroute2 import IPRoute
@@ -28,6 +28,7 @@ from infra.local.cloud.functions.environments import Functions
 from infra.local.cloud.functions.pollers import Pollers
 from infra.local.cloud.queues import fifo
 from infra.local.cloud.server import Cloud
+from infra.local.machines.files import KUBERNETES_VERSION
 from infra.local.machines.machines import Machines
 from infra.local.network.bridge import BRIDGE
 from infra.local.network.plan import AWS_ENDPOINT, METADATA, VPC
@@ -36,6 +37,9 @@ from infra.local.places import WorldPlace
 log = logging.getLogger(__name__)
 
 HTTP_PORT = 80
+VERSION_TAG = "regrow:kubernetes-version"
+"""What Regrow reads of an image before it lets a machine of it join."""
+
 SUBNETS = {"a": "10.77.1.0/24", "b": "10.77.2.0/24"}
 """One in each zone."""
 
@@ -59,6 +63,7 @@ def main() -> int:
 
     def prepare(endpoint: str) -> None:
         make_network(endpoint)
+        make_image(endpoint)
         for part in parts:
             part.start()
 
@@ -109,9 +114,7 @@ def claim(address: str) -> None:
 
 def make_network(endpoint: str) -> None:
     """The VPC that the world's bridge is, with a subnet in each zone; all are tagged Name=regrow."""
-    # moto checks no signature, so that any key does.
-    anybody = {"aws_access_key_id": "world", "aws_secret_access_key": "world"}
-    ec2 = boto3.client("ec2", region_name=REGION, endpoint_url=endpoint, **anybody)
+    ec2 = _ec2(endpoint)
 
     def tagged(kind: str) -> list[dict[str, object]]:
         return [{"ResourceType": kind, "Tags": [{"Key": "Name", "Value": "regrow"}]}]
@@ -121,6 +124,19 @@ def make_network(endpoint: str) -> None:
         ec2.create_subnet(
             VpcId=vpc, CidrBlock=subnet, AvailabilityZone=f"{REGION}{zone}", TagSpecifications=tagged("subnet")
         )
+
+
+def make_image(endpoint: str) -> None:
+    """The account's own image, which all machines of a world have: tagged with what is on it."""
+    ec2 = _ec2(endpoint)
+    image = ec2.register_image(Name="regrow")["ImageId"]
+    ec2.create_tags(Resources=[image], Tags=[{"Key": VERSION_TAG, "Value": KUBERNETES_VERSION}])
+
+
+def _ec2(endpoint: str) -> Any:
+    # moto checks no signature, so that any key does.
+    anybody = {"aws_access_key_id": "world", "aws_secret_access_key": "world"}
+    return boto3.client("ec2", region_name=REGION, endpoint_url=endpoint, **anybody)
 
 
 def _log_to(file: Path) -> None:

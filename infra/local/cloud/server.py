@@ -15,6 +15,7 @@ from moto.moto_server.werkzeug_app import (
 )
 from werkzeug.serving import BaseWSGIServer, make_server
 
+from infra.local.cloud.access.gate import Application, Gate
 from infra.local.cloud.compute import ec2_api
 from infra.local.cloud.compute.metadata import MetadataServer
 from infra.local.cloud.delays import Delays
@@ -43,10 +44,10 @@ class QuietHandler(MotoRequestHandler):
 
 
 class Readiness:
-    """Answers an unsigned GET / as soon as everything is there, not before, and hands every other request to moto."""
+    """Answers an unsigned GET / as soon as everything is there, not before, and hands every other request on."""
 
-    def __init__(self, moto: DomainDispatcherApplication) -> None:
-        self._moto = moto
+    def __init__(self, inner: Application) -> None:
+        self._inner = inner
         self.ready = threading.Event()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
@@ -55,7 +56,7 @@ class Readiness:
             self.ready.wait()
             start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "3")])
             return [b"ok\n"]
-        return self._moto(environ, start_response)
+        return self._inner(environ, start_response)
 
 
 class Cloud:
@@ -109,7 +110,7 @@ class Cloud:
 
     def start(self, prepare: Callable[[str], None] = lambda _: None) -> None:
         """Serve. `prepare` gets the endpoint, and may use it, before GET / is answered."""
-        app = Readiness(DomainDispatcherApplication(create_backend_app))
+        app = Readiness(Gate(DomainDispatcherApplication(create_backend_app)))
         self._server = make_server(*self._address, app, threaded=True, request_handler=QuietHandler)
         threading.Thread(target=self._server.serve_forever, args=(POLL_S,), name="aws", daemon=True).start()
         self._metadata = MetadataServer(*self._metadata_address)

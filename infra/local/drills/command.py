@@ -21,7 +21,7 @@ def drill(name: str, world: str, delays: str, progress: Progress) -> bool:
     """Run one drill, write its record, print its summary; whether the cluster healed."""
     kind = KINDS[name]
     cluster = _cluster(world, delays, progress)
-    progress.say(f"drill {kind.name}: {kind.about}")
+    progress.say(f"drill {kind.name}: {kind.about}. It proves that {kind.proves}.")
     record = run(cluster, kind, progress.say)
     RECORDS.mkdir(parents=True, exist_ok=True)
     path = RECORDS / f"{kind.name}.json"
@@ -51,4 +51,12 @@ def summary(record: dict[str, Any], path: Path) -> list[str]:
     milestones = sorted(record["milestones"].items(), key=lambda item: item[1])
     lines += ["", *(f"  {seconds:8.2f} s  {name}" for name, seconds in milestones)]
     healed = "healed: the cluster is whole again" if record["healed"] else "NOT healed"
+    figures = [
+        f"  {value:8.2f} s  {name.removesuffix('_s')}" for name, value in record.items() if _is_figure(name, value)
+    ]
+    lines += ["", *figures] if figures else []
     return [*lines, "", f"{healed}. All of it: {path}"]
+
+
+def _is_figure(name: str, value: object) -> bool:
+    return name.endswith("_s") and isinstance(value, float)

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 
 from infra.local.drills.witness import SeenNode, SeenPod
 
+WORKLOAD_APP = "web"
+
 
 @dataclass(frozen=True)
 class Before:
-    """The cluster before the kill: how many pods the workload wants, and what went down with the machine."""
+    """The cluster before a machine goes: how many pods the workload wants, and what is on that machine."""
 
     replicas: int
     victim: str
     node_uid: str
-    pods: frozenset[str]  # uids of those that ran on the victim
+    pods: frozenset[str]  # uids of the workload's that ran on the victim
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,12 @@ def judge(before: Before, sight: Sight, *, events_allowed: bool) -> tuple[Findin
 
 
 def pods_missing(before: Before, pods: Mapping[str, SeenPod]) -> int:
-    """How many pods are not Ready on a machine other than the victim."""
-    ready = [pod for uid, pod in pods.items() if pod.ready and pod.node != before.victim and uid not in before.pods]
+    """How many of the workload's pods are not Ready on a machine other than the victim."""
+    ready = [
+        pod
+        for uid, pod in pods.items()
+        if pod.ready and pod.app == WORKLOAD_APP and pod.node != before.victim and uid not in before.pods
+    ]
     return max(0, before.replicas - len(ready))
 
 

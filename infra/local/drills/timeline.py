@@ -1,4 +1,4 @@
-"""What happened when, in seconds since the kill: shown as it comes, and kept for the record."""
+"""What happened when, in seconds since the drill's first act: shown as it comes, and kept for the record."""
 
 from __future__ import annotations
 
@@ -10,7 +10,36 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-MILESTONES = ("event", "tainted", "pods_ready", "node_gone", "launched", "ready", "closed")
+MILESTONES = (
+    # a machine goes
+    "held",
+    "event",
+    "cordoned",
+    "evicted",
+    "drained",
+    "released",
+    "let_go",
+    "terminated",
+    "tainted",
+    "pods_ready",
+    "node_gone",
+    # another one comes
+    "launched",
+    "hook",
+    "minted",
+    "requested",
+    "approved_client",
+    "ready",
+    "requested_serving",
+    "approved_serving",
+    "in_service",
+    # or does not
+    "abandoned",
+    "suspended",
+    "resumed",
+    "closed",
+)
+"""In the order in which they are shown; which of them a drill has is its own."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +53,10 @@ class Entry:
 
 @dataclass
 class Timeline:
-    """Entries may come from several threads, and before the time of the kill is known: they are shown after it."""
+    """Entries may come from several threads, and before the time of the first act is known: they are shown after it."""
 
     show: Callable[[str], None]
-    killed_at: datetime | None = None
+    began_at: datetime | None = None
     entries: list[Entry] = field(default_factory=list)
     milestones: dict[str, datetime] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -39,23 +68,23 @@ class Timeline:
             self.entries.append(entry)
             if milestone:
                 self.milestones.setdefault(milestone, at)
-            if self.killed_at:
+            if self.began_at:
                 self._show(entry)
 
-    def kill(self, at: datetime) -> None:
+    def begin(self, at: datetime) -> None:
         """From here on seconds count."""
         with self._lock:
-            self.killed_at = at
+            self.began_at = at
             for entry in self.entries:
                 self._show(entry)
 
     def seconds(self, at: datetime) -> float:
-        if self.killed_at is None:
-            raise ValueError("nothing was killed yet")
-        return round((at - self.killed_at).total_seconds(), 2)
+        if self.began_at is None:
+            raise ValueError("the drill has not begun")
+        return round((at - self.began_at).total_seconds(), 2)
 
     def milestone_seconds(self) -> dict[str, float]:
-        """Every milestone that was reached, in seconds since the kill, in the order of MILESTONES."""
+        """Every milestone that was reached, in seconds since the first act, in the order of MILESTONES."""
         with self._lock:
             return {name: self.seconds(self.milestones[name]) for name in MILESTONES if name in self.milestones}
 
@@ -67,9 +96,9 @@ class Timeline:
             return round((self.milestones[second] - self.milestones[first]).total_seconds(), 2)
 
     def as_data(self) -> list[dict[str, Any]]:
-        """The entries in order of time; none at all when nothing was killed."""
+        """The entries in order of time; none at all when the drill has not begun."""
         with self._lock:
-            ordered = sorted(self.entries, key=lambda entry: entry.at) if self.killed_at else []
+            ordered = sorted(self.entries, key=lambda entry: entry.at) if self.began_at else []
             return [{"s": self.seconds(entry.at), "who": entry.who, "what": entry.what} for entry in ordered]
 
     def _show(self, entry: Entry) -> None:

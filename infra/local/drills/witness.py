@@ -1,11 +1,13 @@
 """An independent witness: sees the cluster with the admin's kubeconfig and the AWS APIs, and asks Regrow nothing.
 
-It watches Nodes and pods, so that a state which lasts a tenth of a second is seen too, and keeps the time of each
-change. What a drill claims is what the witness saw.
+It watches Nodes, pods and certificate requests, so that a state which lasts a tenth of a second is seen too, and keeps
+the time of each change. What a drill claims is what the witness saw.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,10 +15,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
+from cryptography.x509.oid import NameOID
 from kubernetes import client, config, watch
 from urllib3.exceptions import HTTPError
 
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
+DRAINING = "regrow.dev/draining-since"
+EVICTED_BY = "EvictionByEvictionAPI"
+"""The reason in a pod's DisruptionTarget condition after an eviction (Kubernetes, pod disruption conditions)."""
+
+NODE_USER = "system:node:"
 _WATCH_S = 3600
 _AGAIN_AFTER_S = 0.5
 
@@ -30,16 +39,47 @@ class SeenNode:
     ready: bool
     out_of_service: bool
     unschedulable: bool
+    draining: bool = False
 
 
 @dataclass(frozen=True)
 class SeenPod:
-    """A pod of the workload as the API server last showed it."""
+    """A pod as the API server last showed it. `evicted`: its end was asked for by an eviction, not by a deletion."""
 
     name: str
     uid: str
     node: str | None
     ready: bool
+    app: str = "web"
+    evicted: bool = False
+    ending: bool = False
+
+
+@dataclass(frozen=True)
+class SeenRequest:
+    """A certificate request as the API server last showed it.
+
+    `node` is the Node that its subject names, None when it names none; `approved_because` the reason of its approval.
+    """
+
+    name: str
+    uid: str
+    user: str
+    signer: str
+    node: str | None
+    approved_because: str | None = None
+    denied: bool = False
+
+    @property
+    def pending(self) -> bool:
+        return self.approved_because is None and not self.denied
+
+    @property
+    def serving(self) -> bool:
+        return self.signer == "kubernetes.io/kubelet-serving"
+
+
+Seen = SeenNode | SeenPod | SeenRequest
 
 
 @dataclass(frozen=True)
@@ -47,9 +87,9 @@ class Change:
     """Something that became different: `before` or `after` is None when it came or went; `of` is the other one."""
 
     at: datetime
-    of: SeenNode | SeenPod
-    before: SeenNode | SeenPod | None
-    after: SeenNode | SeenPod | None
+    of: Seen
+    before: Seen | None
+    after: Seen | None
 
 
 @dataclass
@@ -61,13 +101,16 @@ class Witness:
     tell: Callable[[Change], None] = lambda _: None
     _nodes: dict[str, SeenNode] = field(default_factory=dict)
     _pods: dict[str, SeenPod] = field(default_factory=dict)
+    _requests: dict[str, SeenRequest] = field(default_factory=dict)
+    _requests_ever: dict[str, SeenRequest] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def start(self) -> None:
         """Read everything once, so that what follows are changes, then watch."""
-        self._core = client.CoreV1Api(config.new_client_from_config(str(self.kubeconfig)))
-        for thing in (self._watch_nodes, self._watch_pods):
+        api = config.new_client_from_config(str(self.kubeconfig))
+        self._core, self._certificates = client.CoreV1Api(api), client.CertificatesV1Api(api)
+        for thing in (self._watch_nodes, self._watch_pods, self._watch_requests):
             threading.Thread(target=self._keep_watching, args=(thing,), daemon=True).start()
 
     def stop(self) -> None:
@@ -82,9 +125,21 @@ class Witness:
 
     @property
     def pods(self) -> Mapping[str, SeenPod]:
-        """The workload's pods by uid."""
+        """The pods by uid."""
         with self._lock:
             return dict(self._pods)
+
+    @property
+    def requests(self) -> Mapping[str, SeenRequest]:
+        """The certificate requests that there are, by uid."""
+        with self._lock:
+            return dict(self._requests)
+
+    @property
+    def requests_ever(self) -> Mapping[str, SeenRequest]:
+        """All that were seen since the start, those that are gone as they were last."""
+        with self._lock:
+            return dict(self._requests_ever)
 
     def _keep_watching(self, thing: Callable[[], None]) -> None:
         while not self._stop.is_set():
@@ -95,31 +150,32 @@ class Witness:
                 self._stop.wait(_AGAIN_AFTER_S)
 
     def _watch_nodes(self) -> None:
-        listed = self._core.list_node()
-        self._replace(self._nodes, {seen.name: seen for seen in map(_node, listed.items)})
-        stream = watch.Watch().stream(
-            self._core.list_node, resource_version=listed.metadata.resource_version, timeout_seconds=_WATCH_S
-        )
-        for event in stream:
-            if self._stop.is_set():
-                return
-            seen = _node(event["object"])
-            self._put(self._nodes, seen.name, None if event["type"] == "DELETED" else seen)
+        self._watch(self._core.list_node, (), self._nodes, _node, lambda seen: seen.name)
 
     def _watch_pods(self) -> None:
-        listed = self._core.list_namespaced_pod(self.namespace)
-        self._replace(self._pods, {seen.uid: seen for seen in map(_pod, listed.items)})
-        stream = watch.Watch().stream(
-            self._core.list_namespaced_pod,
-            self.namespace,
-            resource_version=listed.metadata.resource_version,
-            timeout_seconds=_WATCH_S,
-        )
+        self._watch(self._core.list_namespaced_pod, (self.namespace,), self._pods, _pod, lambda seen: seen.uid)
+
+    def _watch_requests(self) -> None:
+        list_requests = self._certificates.list_certificate_signing_request
+        self._watch(list_requests, (), self._requests, _request, lambda seen: seen.uid)
+
+    def _watch(
+        self,
+        listing: Callable[..., Any],
+        arguments: tuple[str, ...],
+        kept: dict[str, Any],
+        read: Callable[[Any], Any],
+        key: Callable[[Any], str],
+    ) -> None:
+        listed = listing(*arguments)
+        self._replace(kept, {key(seen): seen for seen in map(read, listed.items)})
+        since = listed.metadata.resource_version
+        stream = watch.Watch().stream(listing, *arguments, resource_version=since, timeout_seconds=_WATCH_S)
         for event in stream:
             if self._stop.is_set():
                 return
-            seen = _pod(event["object"])
-            self._put(self._pods, seen.uid, None if event["type"] == "DELETED" else seen)
+            seen = read(event["object"])
+            self._put(kept, key(seen), None if event["type"] == "DELETED" else seen)
 
     def _replace(self, kept: dict[str, Any], listed: dict[str, Any]) -> None:
         for key in set(kept) | set(listed):
@@ -130,6 +186,8 @@ class Witness:
             before = kept.pop(key, None)
             if after is not None:
                 kept[key] = after
+                if isinstance(after, SeenRequest):
+                    self._requests_ever[key] = after
         if before != after:
             self.tell(Change(datetime.now(UTC), after or before, before, after))
 
@@ -142,12 +200,46 @@ def _node(raw: Any) -> SeenNode:
         ready=any(one.type == "Ready" and one.status == "True" for one in conditions),
         out_of_service=any(taint.key == OUT_OF_SERVICE for taint in raw.spec.taints or []),
         unschedulable=bool(raw.spec.unschedulable),
+        draining=DRAINING in (raw.metadata.annotations or {}),
     )
 
 
 def _pod(raw: Any) -> SeenPod:
     conditions = raw.status.conditions or []
     ready = any(one.type == "Ready" and one.status == "True" for one in conditions)
+    ending = raw.metadata.deletion_timestamp is not None
     return SeenPod(
-        raw.metadata.name, raw.metadata.uid, raw.spec.node_name, ready and not raw.metadata.deletion_timestamp
+        name=raw.metadata.name,
+        uid=raw.metadata.uid,
+        node=raw.spec.node_name,
+        ready=ready and not ending,
+        app=(raw.metadata.labels or {}).get("app", ""),
+        evicted=any(one.type == "DisruptionTarget" and one.reason == EVICTED_BY for one in conditions),
+        ending=ending,
     )
+
+
+def _request(raw: Any) -> SeenRequest:
+    conditions = {one.type: one for one in raw.status.conditions or []}
+    approved = conditions.get("Approved")
+    return SeenRequest(
+        name=raw.metadata.name,
+        uid=raw.metadata.uid,
+        user=raw.spec.username or "",
+        signer=raw.spec.signer_name,
+        node=node_in_subject(raw.spec.request),
+        approved_because=(approved.reason or "") if approved else None,
+        denied="Denied" in conditions,
+    )
+
+
+def node_in_subject(request: str) -> str | None:
+    """The Node that a certificate request (base64 of PEM) is for; None when it is for something else."""
+    try:
+        subject = x509.load_pem_x509_csr(base64.b64decode(request)).subject
+    except (ValueError, binascii.Error):
+        return None
+    names = [str(attribute.value) for attribute in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    if len(names) != 1 or not names[0].startswith(NODE_USER):
+        return None
+    return names[0].removeprefix(NODE_USER)

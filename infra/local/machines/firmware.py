@@ -48,7 +48,7 @@ def _say(word: str) -> None:
 
 def _log(place: MachinePlace) -> Path:
     place.log.mkdir(parents=True, exist_ok=True)
-    return place.log / "boot.log"
+    return place.console
 
 
 if __name__ == "__main__":

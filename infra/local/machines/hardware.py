@@ -36,5 +36,8 @@ class Hardware(Protocol):
     def remove(self, instance_id: str) -> None:
         """Kill if need be and delete the disk."""
 
+    def console(self, instance_id: str, most_bytes: int) -> bytes:
+        """The end of what the machine has written to its console in all its lives; it outlives the machine."""
+
     def running(self) -> frozenset[str]:
         """The machines whose first process lives."""

@@ -154,6 +154,14 @@ class Machines:
     def thaw(self, instance_id: str) -> None:
         self._must_run(instance_id).cgroup.thaw()
 
+    def console(self, instance_id: str, most_bytes: int) -> bytes:
+        log = self._world.machine(instance_id).console
+        if not log.exists():
+            return b""
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - most_bytes))
+            return file.read(most_bytes)
+
     def running(self) -> frozenset[str]:
         for instance_id in list(self._running):
             self._forget_if_ended(instance_id)

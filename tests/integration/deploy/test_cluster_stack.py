@@ -56,11 +56,15 @@ class Site:
     def make(self, parameters: dict[str, str]) -> dict[str, str]:
         return ensure_stack(self.client("cloudformation"), STACK, TEMPLATE.read_text(), parameters, lambda _: None)
 
-    def members(self, group: str) -> list[str]:
+    def members(self, group: str, *, state: str = "InService") -> list[str]:
         (found,) = self.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[group])[
             "AutoScalingGroups"
         ]
-        return [member["InstanceId"] for member in found["Instances"] if member["LifecycleState"] == "InService"]
+        return [member["InstanceId"] for member in found["Instances"] if member["LifecycleState"] == state]
+
+    def launched(self, workers: str) -> list[str]:
+        """The two workers, once they run and wait to be let in."""
+        return eventually(lambda: len(found := self.members(workers, state="Pending:Wait")) == 2 and found)
 
     def user_data(self, instance_id: str) -> str:
         answer = self.client("ec2").describe_instance_attribute(InstanceId=instance_id, Attribute="userData")
@@ -86,8 +90,7 @@ def test_machines_start_in_their_role_with_the_apis_fixed_address(site: Site) ->
     outputs = site.make(site.parameters())
     assert outputs["ApiEndpoint"] == f"{API_ADDRESS}:6443"
     (control_plane,) = eventually(lambda: site.members(outputs["ControlPlaneGroup"]))
-    workers = eventually(lambda: len(found := site.members(outputs["WorkerGroup"])) == 2 and found)
-    assert workers
+    workers = site.launched(outputs["WorkerGroup"])
     boot = "exec python3 /opt/regrow/node/boot.py --cluster drill"
     assert site.user_data(control_plane).splitlines() == [
         "#!/bin/sh",
@@ -100,19 +103,44 @@ def test_machines_start_in_their_role_with_the_apis_fixed_address(site: Site) ->
 
 def test_machines_bear_their_cluster_and_role(site: Site) -> None:
     outputs = site.make(site.parameters())
-    workers = eventually(lambda: site.members(outputs["WorkerGroup"]))
+    workers = site.launched(outputs["WorkerGroup"])
     described = site.client("ec2").describe_instances(InstanceIds=workers[:1])["Reservations"][0]["Instances"][0]
     tags = {tag["Key"]: tag["Value"] for tag in described["Tags"]}
     assert (tags["regrow:cluster"], tags["regrow:role"]) == ("drill", "worker")
 
 
-def test_both_groups_hold_a_leaving_machine_until_they_are_told(site: Site) -> None:
-    outputs = site.make(site.parameters(TerminateHookTimeoutSeconds="120"))
-    for group in (outputs["WorkerGroup"], outputs["ControlPlaneGroup"]):
-        (hook,) = site.client("autoscaling").describe_lifecycle_hooks(AutoScalingGroupName=group)["LifecycleHooks"]
-        assert hook["LifecycleHookName"] == "regrow-terminate"
-        assert hook["LifecycleTransition"] == "autoscaling:EC2_INSTANCE_TERMINATING"
-        assert (hook["HeartbeatTimeout"], hook["DefaultResult"]) == (120, "CONTINUE")
+def hooks_of(site: Site, group: str) -> dict[str, tuple[str, int, str]]:
+    """Name -> transition, seconds, and what follows when nobody answers in that time."""
+    found = site.client("autoscaling").describe_lifecycle_hooks(AutoScalingGroupName=group)["LifecycleHooks"]
+    return {
+        hook["LifecycleHookName"]: (
+            hook["LifecycleTransition"].removeprefix("autoscaling:EC2_INSTANCE_"),
+            hook["HeartbeatTimeout"],
+            hook["DefaultResult"],
+        )
+        for hook in found
+    }
+
+
+def test_both_groups_hold_a_leaving_machine_and_workers_an_arriving_one_until_they_are_told(site: Site) -> None:
+    outputs = site.make(site.parameters(TerminateHookTimeoutSeconds="120", LaunchHookTimeoutSeconds="90"))
+    leaving = {"regrow-terminate": ("TERMINATING", 120, "CONTINUE")}
+    arriving = {"regrow-launch": ("LAUNCHING", 90, "ABANDON")}
+    assert hooks_of(site, outputs["ControlPlaneGroup"]) == leaving
+    assert hooks_of(site, outputs["WorkerGroup"]) == leaving | arriving
+
+
+def test_the_very_first_worker_is_held_until_it_is_let_go_on(site: Site) -> None:
+    outputs = site.make(site.parameters())
+    first, second = site.launched(outputs["WorkerGroup"])
+    site.client("autoscaling").complete_lifecycle_action(
+        AutoScalingGroupName=outputs["WorkerGroup"],
+        LifecycleHookName="regrow-launch",
+        InstanceId=first,
+        LifecycleActionResult="CONTINUE",
+    )
+    assert eventually(lambda: site.members(outputs["WorkerGroup"])) == [first]
+    assert site.members(outputs["WorkerGroup"], state="Pending:Wait") == [second]
 
 
 def test_the_api_is_behind_a_private_balancer_that_asks_whether_it_is_ready(site: Site) -> None:
@@ -137,6 +165,6 @@ def test_without_a_fixed_address_the_balancers_name_is_the_endpoint(site: Site) 
 
 def test_a_removed_cluster_leaves_no_machine_running(site: Site) -> None:
     outputs = site.make(site.parameters())
-    eventually(lambda: len(site.members(outputs["WorkerGroup"])) == 2)
+    site.launched(outputs["WorkerGroup"])
     remove_stack(site.client("cloudformation"), STACK, lambda _: None)
     eventually(lambda: not site.machines.running())

@@ -13,7 +13,7 @@ from infra.deploy import CHECKOUT, stack_name
 from infra.deployment.failure import DeploymentError
 from tests.integration.deploy.conftest import Site
 
-NAMES = ("intake", "later", "remediate", "sweep", "drill")
+NAMES = ("intake", "later", "remediate", "sweep", "drill", "mint", "approve")
 
 
 def functions_of(site: Site, cluster: str) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def mappings_of(site: Site, cluster: str) -> dict[str, str]:
     return found
 
 
-def test_five_functions_run_under_a_role_each_and_are_woken_by_what_they_serve(site: Site) -> None:
+def test_each_function_runs_under_a_role_of_its_own_and_is_woken_by_what_it_serves(site: Site) -> None:
     deployment = site.deploy("whole")
     found = functions_of(site, "whole")
     assert set(found) == set(NAMES)
@@ -42,7 +42,7 @@ def test_five_functions_run_under_a_role_each_and_are_woken_by_what_they_serve(s
         variables = function["Environment"]["Variables"]
         assert variables["REGROW_CLUSTER"] == "whole"
         assert variables["REGROW_PASS_QUEUE_URL"].endswith("/regrow-whole-pass.fifo")
-        assert variables["REGROW_KUBECONFIG_PARAMETER"] == "/regrow/whole/kubeconfig/remediate"
+        assert variables["REGROW_KUBECONFIG_PATH"] == "/regrow/whole/kubeconfig"
     assert set(mappings_of(site, "whole")) == {"regrow-whole-later", "regrow-whole-pass.fifo"}
     woken_by = {f.name.removeprefix("regrow-whole-"): f.wakes for f in deployment.functions}
     assert woken_by == {
@@ -51,6 +51,8 @@ def test_five_functions_run_under_a_role_each_and_are_woken_by_what_they_serve(s
         "remediate": ("queue regrow-whole-pass.fifo",),
         "sweep": ("rate(1 minute)",),
         "drill": ("by hand",),
+        "mint": ("by hand",),
+        "approve": ("by hand",),
     }
 
 
@@ -79,6 +81,15 @@ def test_a_setting_changed_by_hand_is_put_right(site: Site) -> None:
     site.client("lambda").update_function_configuration(FunctionName="regrow-drifted-remediate", Timeout=3)
     site.deploy("drifted")
     assert functions_of(site, "drifted")["remediate"]["Timeout"] == 30
+
+
+def test_a_setting_holds_until_a_deployment_without_it(site: Site) -> None:
+    site.deploy("tuned", {"REGROW_JOIN_DEADLINE_S": "60"})
+    for function in functions_of(site, "tuned").values():
+        assert function["Environment"]["Variables"]["REGROW_JOIN_DEADLINE_S"] == "60"
+    site.deploy("tuned")
+    for function in functions_of(site, "tuned").values():
+        assert "REGROW_JOIN_DEADLINE_S" not in function["Environment"]["Variables"]
 
 
 def test_without_memory_of_earlier_deployments_no_queue_is_read_twice(site: Site) -> None:
@@ -139,9 +150,10 @@ def test_a_folder_that_is_no_checkout_is_refused(site: Site) -> None:
 
 
 def test_the_command_prints_its_result_as_json(site: Site) -> None:
+    command = [sys.executable, "-m", "infra.deploy", "--cluster", "spoken"]
     places = ["--project-dir", str(site.checkout), "--build-dir", str(site.build / "spoken")]
     done = subprocess.run(
-        [sys.executable, "-m", "infra.deploy", "--cluster", "spoken", "--output", "json", *places],
+        [*command, "--output", "json", "--setting", "REGROW_JOIN_DEADLINE_S=60", *places],
         cwd=CHECKOUT,
         capture_output=True,
         text=True,
@@ -149,8 +161,10 @@ def test_the_command_prints_its_result_as_json(site: Site) -> None:
     )
     result = json.loads(done.stdout)
     assert result["outputs"]["TableName"] == "regrow-spoken"
-    assert len(result["functions"]) == 5
+    assert len(result["functions"]) == len(NAMES)
     assert "verified" in done.stderr
+    variables = functions_of(site, "spoken")["approve"]["Environment"]["Variables"]
+    assert variables["REGROW_JOIN_DEADLINE_S"] == "60"
 
 
 @pytest.mark.usefixtures("site")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
@@ -11,12 +12,15 @@ from typing import Any
 import pytest
 import yaml
 
+from functions.cluster.joining import TOKEN_GROUPS
+from functions.cluster.machine import Role
 from infra.deploy import CHECKOUT, TEMPLATE
 from infra.deployment.stack import ensure_stack, first_failure, remove_stack
+from infra.node.initialise import FUNCTION_GROUPS, JOINING_GROUPS, MINTING_POLICY
 from tests.integration.deploy.conftest import Site
 
 TEMPLATES = [CHECKOUT / "infra" / "cluster" / "template.yaml", TEMPLATE]
-ROLES = {"IntakeRole", "LaterRole", "RemediateRole", "SweepRole", "DrillRole"}
+ROLES = {"IntakeRole", "LaterRole", "RemediateRole", "SweepRole", "DrillRole", "MintRole", "ApproveRole"}
 MANIFESTS = CHECKOUT / "infra" / "kubernetes"
 
 
@@ -124,18 +128,113 @@ def test_only_the_drill_may_terminate_and_only_workers_of_its_cluster() -> None:
     ]
 
 
-def test_only_remediate_changes_the_world_or_the_table() -> None:
-    changing = {
-        "autoscaling:CompleteLifecycleAction",
-        "elasticloadbalancing:DeregisterTargets",
-        "dynamodb:PutItem",
-        "dynamodb:UpdateItem",
-        "dynamodb:DeleteItem",
-        "sns:Publish",
-    }
-    assert changing <= actions("RemediateRole")
-    for role in ROLES - {"RemediateRole"}:
-        assert changing.isdisjoint(actions(role))
+def who_may(action: str) -> set[str]:
+    return {role for role in ROLES if action in actions(role)}
+
+
+@pytest.mark.parametrize(
+    ("action", "roles"),
+    [
+        ("autoscaling:CompleteLifecycleAction", {"RemediateRole"}),
+        ("autoscaling:RecordLifecycleActionHeartbeat", {"RemediateRole"}),
+        ("autoscaling:SuspendProcesses", {"RemediateRole"}),
+        ("autoscaling:ResumeProcesses", {"SweepRole"}),
+        ("autoscaling:CreateOrUpdateTags", {"RemediateRole"}),
+        ("autoscaling:DeleteTags", {"SweepRole"}),
+        ("elasticloadbalancing:DeregisterTargets", {"RemediateRole"}),
+        ("ec2:GetConsoleOutput", {"RemediateRole"}),
+        ("ec2:DescribeImages", {"MintRole"}),
+        ("ssm:PutParameter", {"MintRole"}),
+        ("ssm:DeleteParameter", {"MintRole"}),
+        ("sns:Publish", {"RemediateRole", "SweepRole"}),
+        ("lambda:InvokeFunction", {"RemediateRole", "SweepRole"}),
+    ],
+)
+def test_what_changes_the_world_is_in_the_hands_of_few(action: str, roles: set[str]) -> None:
+    assert who_may(action) == roles
+
+
+def partitions(role: str, *, writing: bool) -> set[str]:
+    """The partitions of the table that a role may write, or may read; `*` where nothing limits it."""
+    changes = {"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}
+    found: set[str] = set()
+    for statement in statements(role):
+        given = statement["Action"]
+        listed = {given} if isinstance(given, str) else set(given)
+        if statement["Effect"] == "Allow" and listed & (changes if writing else {"dynamodb:Query"}):
+            conditions = statement.get("Condition", {}).values()
+            found |= {key for condition in conditions for key in condition["dynamodb:LeadingKeys"]} or {"*"}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("role", "may_write", "may_read"),
+    [
+        ("IntakeRole", set(), set()),
+        ("LaterRole", set(), set()),
+        ("RemediateRole", {"case", "flight", "machine", "said", "abandoned", "history#*"}, {"*"}),
+        ("SweepRole", {"machine", "said", "abandoned"}, {"*"}),
+        ("DrillRole", {"pause"}, {"*"}),
+        ("MintRole", {"join"}, {"join", "approval"}),
+        ("ApproveRole", {"approval"}, {"join", "approval"}),
+    ],
+)
+def test_nobody_but_the_minter_writes_who_may_join_and_nobody_but_the_approver_what_was_approved(
+    role: str, may_write: set[str], may_read: set[str]
+) -> None:
+    assert partitions(role, writing=True) == may_write
+    assert partitions(role, writing=False) == may_read
+
+
+def resources_of(role: str, action: str) -> list[str]:
+    """On what a role may do it."""
+    found: list[str] = []
+    for statement in statements(role):
+        given, on = statement["Action"], statement["Resource"]
+        if action == given or action in given:
+            found += [on] if isinstance(on, str) else on
+    return found
+
+
+@pytest.mark.parametrize(
+    ("role", "parameters"),
+    [
+        ("RemediateRole", ["kubeconfig/remediate"]),
+        ("SweepRole", ["kubeconfig/remediate"]),
+        ("DrillRole", ["kubeconfig/remediate"]),
+        ("MintRole", ["kubeconfig/mint"]),
+        ("ApproveRole", ["initialised-by", "kubeconfig/approve"]),
+    ],
+)
+def test_each_function_reads_its_own_identity_and_no_bundle(role: str, parameters: list[str]) -> None:
+    begin = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter/regrow/${ClusterName}/"
+    assert resources_of(role, "ssm:GetParameter") == [begin + parameter for parameter in parameters]
+
+
+def test_passes_call_the_minter_and_the_approver_and_the_sweep_the_approver_alone() -> None:
+    begin = "arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:regrow-${ClusterName}-"
+    assert resources_of("RemediateRole", "lambda:InvokeFunction") == [f"{begin}mint", f"{begin}approve"]
+    assert resources_of("SweepRole", "lambda:InvokeFunction") == [f"{begin}approve"]
+
+
+def test_the_minter_leaves_a_bundle_only_with_the_tags_that_bind_it_to_an_instance() -> None:
+    (granted,) = [s for s in statements("MintRole") if "ssm:PutParameter" in s["Action"]]
+    assert "ssm:AddTagsToResource" in granted["Action"]
+    assert granted["Resource"].endswith(":parameter/regrow/${ClusterName}/join/*")
+    assert granted["Condition"]["StringEquals"] == {"aws:RequestTag/regrow:cluster": "ClusterName"}
+    assert granted["Condition"]["StringLike"]["aws:RequestTag/InstanceArn"].endswith(":instance/i-*")
+
+
+@pytest.mark.parametrize("action", ["autoscaling:CreateOrUpdateTags", "autoscaling:DeleteTags"])
+def test_only_the_tags_of_a_suspension_change_and_only_on_the_clusters_groups(action: str) -> None:
+    for role in who_may(action):
+        (granted,) = [s for s in statements(role) if s["Action"] == action]
+        assert granted["Condition"] == {
+            "StringEquals": {"autoscaling:ResourceTag/regrow:cluster": "ClusterName"},
+            "ForAllValues:StringEquals": {
+                "aws:TagKeys": ["regrow:launch-suspended-until", "regrow:launch-suspended-because"]
+            },
+        }
 
 
 @pytest.mark.parametrize("role", sorted(ROLES))
@@ -160,11 +259,47 @@ def test_the_control_planes_group_is_protected_and_registers_nowhere_by_itself()
     assert "TargetGroupARNs" not in group
 
 
-def test_a_worker_may_only_read_how_to_join_its_own_cluster() -> None:
-    (policy,) = resources(TEMPLATES[0])["WorkerRole"]["Properties"]["Policies"]
-    granted = {s["Action"]: s["Resource"] for s in policy["PolicyDocument"]["Statement"]}
-    assert set(granted) == {"ssm:GetParameter", "kms:Decrypt"}
-    assert granted["ssm:GetParameter"].endswith(":parameter/regrow/${ClusterName}/join")
+def test_a_worker_is_held_from_its_first_moment_and_is_no_worker_unless_it_is_let_go_on() -> None:
+    (hook,) = resources(TEMPLATES[0])["WorkerGroup"]["Properties"]["LifecycleHookSpecificationList"]
+    assert hook["LifecycleTransition"] == "autoscaling:EC2_INSTANCE_LAUNCHING"
+    assert hook["DefaultResult"] == "ABANDON"
+
+
+def cluster_statements(role: str) -> list[dict[str, Any]]:
+    policies = resources(TEMPLATES[0])[role]["Properties"]["Policies"]
+    return [statement for policy in policies for statement in policy["PolicyDocument"]["Statement"]]
+
+
+def test_a_worker_may_read_its_own_bundle_and_nothing_else() -> None:
+    allowed = [s for s in cluster_statements("WorkerRole") if s["Effect"] == "Allow"]
+    granted = {tuple(s["Action"]) if isinstance(s["Action"], list) else s["Action"]: s for s in allowed}
+    assert set(granted) == {("ssm:GetParameter", "ssm:DeleteParameter"), "kms:Decrypt"}
+    own = granted["ssm:GetParameter", "ssm:DeleteParameter"]
+    assert own["Resource"].endswith(":parameter/regrow/${ClusterName}/join/*")
+    assert own["Condition"] == {"StringEquals": {"aws:ResourceTag/InstanceArn": "${ec2:SourceInstanceARN}"}}
+
+
+def test_no_other_policy_on_a_worker_lets_it_read_anothers_bundle() -> None:
+    (denied, _) = [s for s in cluster_statements("WorkerRole") if s["Effect"] == "Deny"]
+    assert denied["Action"] == "ssm:GetParameter*"
+    assert denied["Resource"].endswith(":parameter/regrow/${ClusterName}/join/*")
+    unless = {"aws:ResourceTag/InstanceArn": "${ec2:SourceInstanceARN,'none'}"}
+    assert denied["Condition"] == {"StringNotEquals": unless}
+
+
+@pytest.mark.parametrize("role", ["WorkerRole", "ControlPlaneRole"])
+def test_a_machines_credentials_are_good_only_from_version_2_of_its_metadata(role: str) -> None:
+    denied = [s for s in cluster_statements(role) if s["Effect"] == "Deny" and s["Action"] == "*"]
+    assert [s["Condition"] for s in denied] == [{"NumericLessThan": {"ec2:RoleDelivery": "2.0"}}]
+
+
+def test_a_control_plane_publishes_what_it_must_and_sees_no_bundle() -> None:
+    begin = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter/regrow/${ClusterName}/"
+    (granted,) = [s for s in cluster_statements("ControlPlaneRole") if "ssm:PutParameter" in s["Action"]]
+    published = ["kubeconfig/remediate", "kubeconfig/mint", "kubeconfig/approve", "initialised-by"]
+    assert granted["Resource"] == [begin + parameter for parameter in published]
+    denied = [s for s in cluster_statements("ControlPlaneRole") if s["Action"] == "ssm:*"]
+    assert [(s["Effect"], s["Resource"]) for s in denied] == [("Deny", f"{begin}join/*")]
 
 
 def test_a_removed_stack_leaves_no_queue_table_or_role(site: Site, stack: dict[str, str]) -> None:
@@ -192,10 +327,38 @@ def test_the_failure_that_is_reported_is_the_one_that_began_it() -> None:
     assert first_failure(Account(), "any") == "PassQueue (AWS::SQS::Queue): Queue name is taken"
 
 
-def test_the_remediators_rights_in_the_cluster_hold_no_secret_and_no_wildcard() -> None:
-    documents = [d for path in sorted(MANIFESTS.glob("*.yaml")) for d in yaml.safe_load_all(path.read_text())]
-    rules = [rule for document in documents for rule in document.get("rules", [])]
+def manifests() -> list[dict[str, Any]]:
+    return [d for path in sorted(MANIFESTS.glob("*.yaml")) for d in yaml.safe_load_all(path.read_text())]
+
+
+def test_no_right_in_the_cluster_reads_a_secret_or_holds_a_wildcard() -> None:
+    rules = [rule for document in manifests() for rule in document.get("rules", [])]
     assert rules
     for rule in rules:
-        assert "secrets" not in rule["resources"]
         assert "*" not in [*rule["resources"], *rule["verbs"], *rule["apiGroups"]]
+        if "secrets" in rule["resources"]:
+            assert rule["verbs"] == ["create", "delete"]
+
+
+def test_no_joining_machine_is_approved_unseen() -> None:
+    unseen = "system:certificates.k8s.io:certificatesigningrequests:nodeclient"
+    assert unseen not in [document["roleRef"]["name"] for document in manifests() if "roleRef" in document]
+
+
+def test_every_identity_that_is_published_has_rights_and_no_two_share_them() -> None:
+    bound: dict[str, set[str]] = {}
+    for document in manifests():
+        for subject in document.get("subjects", []):
+            bound.setdefault(subject["name"], set()).add(document["roleRef"]["name"])
+    groups = [bound[group] for group in FUNCTION_GROUPS.values()]
+    assert all(groups)
+    assert not set.intersection(*groups)
+
+
+def test_what_the_policy_compares_encoded_is_the_group_of_joining_workers() -> None:
+    """CEL has no base64, so the policy holds the group's name as a Secret's data show it."""
+    (policy,) = [d for d in manifests() if d["kind"] == "ValidatingAdmissionPolicy"]
+    encoded = base64.b64encode(TOKEN_GROUPS[Role.WORKER].encode()).decode()
+    assert [v for v in policy["spec"]["validations"] if f"== '{encoded}'" in v["expression"]]
+    assert TOKEN_GROUPS[Role.WORKER] in JOINING_GROUPS
+    assert policy["metadata"]["name"] in MINTING_POLICY

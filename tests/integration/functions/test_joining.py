@@ -54,7 +54,7 @@ def test_a_function_that_failed_says_nothing() -> None:
     failed = Answer(body=b'{"errorMessage": "killed"}', headers={"X-Amz-Function-Error": "Unhandled"})
     with (
         answering(failed) as server,
-        pytest.raises(RetryableError, match="regrow-drill-mint failed .Unhandled.*killed"),
+        pytest.raises(RetryableError, match=r"regrow-drill-mint failed \(Unhandled\).*killed"),
     ):
         edge_at(server.url).mint(ONE)
 

@@ -10,7 +10,8 @@ import pytest
 
 from functions.cluster.facts import Absent
 from functions.cluster.machine import Node
-from functions.edges.kubernetes import Credentials, KubernetesEdge
+from functions.edges.kubernetes import KubernetesEdge
+from functions.edges.kubernetes_api import Credentials
 from functions.errors import ConfigurationError, ConflictError, RetryableError
 from tests.integration.functions.answering import Answer, answer_json, answering, closed_port
 from tests.integration.functions.kubernetes_objects import node_json, not_found, status

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from functions.cluster.machine import CORDONED_ANNOTATION, Node, Pod, Taint
-from functions.edges.kubernetes import Credentials, KubernetesEdge
+import pytest
+
+from functions.cluster.machine import CORDONED_ANNOTATION, DRAINING_ANNOTATION, Node, Pod, Taint
+from functions.edges.kubernetes import KubernetesEdge
+from functions.edges.kubernetes_api import Credentials
 from tests.integration.functions.answering import Request, Server, answer_json, answering
 from tests.integration.functions.kubernetes_objects import node_json
 from tests.unit.functions.builders import NOW, ONE, OUT_OF_SERVICE, TWO, fenced, node, pod
@@ -79,10 +82,25 @@ def test_a_fence_never_taints_twice() -> None:
         assert only_patch(server)["spec"]["taints"] == [OURS]
 
 
-def test_a_cordon_leaves_taints_alone() -> None:
+def test_a_cordon_says_that_it_is_ours_and_since_when_the_node_is_drained_and_leaves_taints_alone() -> None:
     with answering(answer_json(node_json())) as server:
         edge(server).cordon(node(), at=NOW)
-        assert only_patch(server)["spec"] == {"unschedulable": True}
+        patch = only_patch(server)
+    at = "2026-11-21T12:00:00+00:00"
+    assert patch["spec"] == {"unschedulable": True}
+    assert patch["metadata"]["annotations"] == {CORDONED_ANNOTATION: at, DRAINING_ANNOTATION: at}
+
+
+def test_a_drain_of_a_node_that_a_person_has_cordoned_leaves_the_cordon_theirs() -> None:
+    with answering(answer_json(node_json())) as server:
+        edge(server).cordon(node(unschedulable=True), at=NOW)
+        assert set(only_patch(server)["metadata"]["annotations"]) == {DRAINING_ANNOTATION}
+
+
+def test_the_beginning_of_a_drain_is_written_once() -> None:
+    with answering(answer_json(node_json())) as server:
+        edge(server).cordon(node(annotations={DRAINING_ANNOTATION: "then"}), at=NOW)
+        assert set(only_patch(server)["metadata"]["annotations"]) == {CORDONED_ANNOTATION}
 
 
 def test_a_cordon_by_somebody_else_is_not_marked_as_ours() -> None:
@@ -100,7 +118,7 @@ def test_a_restored_node_loses_our_taint_and_our_cordon_alone() -> None:
         "taints": [{"key": "dedicated", "effect": "NoSchedule", "value": "gpu"}],
         "unschedulable": None,
     }
-    assert patch["metadata"]["annotations"] == {CORDONED_ANNOTATION: None}
+    assert patch["metadata"]["annotations"] == {CORDONED_ANNOTATION: None, DRAINING_ANNOTATION: None}
 
 
 def test_a_restored_node_that_a_person_had_cordoned_stays_cordoned() -> None:
@@ -152,6 +170,47 @@ def test_the_api_server_is_asked_for_the_pods_of_one_node() -> None:
             Pod("c", "new", "3", finished=False),
         )
     assert server.requests[0].path == f"/api/v1/pods?fieldSelector=spec.nodeName%3D{ONE}&limit=500"
+
+
+CONTROLLER = {"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "one", "uid": "9", "controller": True}
+METADATA: dict[str, tuple[dict[str, Any], Pod]] = {
+    "one that nothing is said about": ({}, Pod("a", "one", "1", finished=False)),
+    "one whose deletion has begun": (
+        {"deletionTimestamp": "2026-11-21T12:00:00Z", "deletionGracePeriodSeconds": 30},
+        Pod("a", "one", "1", finished=False, ending=True),
+    ),
+    "a static pod's": (
+        {
+            "annotations": {"kubernetes.io/config.source": "file", "kubernetes.io/config.mirror": "8d1d"},
+            "ownerReferences": [CONTROLLER | {"apiVersion": "v1", "kind": "Node"}],
+        },
+        Pod("a", "one", "1", finished=False, mirror=True),
+    ),
+    "a DaemonSet's": ({"ownerReferences": [CONTROLLER]}, Pod("a", "one", "1", finished=False, daemon=True)),
+    "a ReplicaSet's": (
+        {"ownerReferences": [CONTROLLER | {"kind": "ReplicaSet"}]},
+        Pod("a", "one", "1", finished=False),
+    ),
+    "one that a DaemonSet owns and does not control": (
+        {"ownerReferences": [CONTROLLER | {"controller": False}, CONTROLLER | {"kind": "Job"}]},
+        Pod("a", "one", "1", finished=False),
+    ),
+}
+
+
+@pytest.mark.parametrize("whose", METADATA)
+def test_a_pod_says_what_a_drain_has_to_know(whose: str) -> None:
+    metadata, expected = METADATA[whose]
+    raw = {"metadata": {"namespace": "a", "name": "one", "uid": "1"} | metadata, "status": {"phase": "Running"}}
+    with answering(answer_json({"metadata": {}, "items": [raw]})) as server:
+        assert edge(server).pods_on(ONE) == (expected,)
+
+
+def test_a_full_nodes_pods_are_one_request() -> None:
+    pods = [{"metadata": {"namespace": "a", "name": f"p-{number}", "uid": str(number)}} for number in range(110)]
+    with answering(answer_json({"metadata": {}, "items": pods})) as server:
+        assert len(edge(server).pods_on(ONE)) == 110
+        assert len(server.requests) == 1
 
 
 def test_volume_attachments_of_other_nodes_do_not_count() -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 import boto3
 import pytest
 
+from functions.join.mint import BUSY
+from functions.settings import Settings
 from infra.deploy import alone, project_of, refuse_ended_runtime
 from infra.deployment.failure import DeploymentError
-from infra.deployment.project import ENVIRONMENT, FUNCTIONS, Network, Project, configuration
+from infra.deployment.project import ENVIRONMENT, FUNCTIONS, SETTINGS, Network, Project, configuration, read_settings
 
 OUTPUTS = {
     **{output: f"value-of-{output}" for output in ENVIRONMENT.values()},
@@ -52,19 +54,58 @@ def test_subnets_without_security_groups_are_refused() -> None:
 def test_a_stack_of_another_version_is_refused_by_the_output_that_it_lacks() -> None:
     lacking = {name: value for name, value in OUTPUTS.items() if name != "TopicArn"}
     with pytest.raises(DeploymentError, match="no output TopicArn"):
-        configuration("drill", lacking, Network())
+        configuration("drill", lacking, Network(), {})
 
 
 def test_only_functions_that_speak_to_kubernetes_stand_in_the_vpc() -> None:
     network = Network(("subnet-1",), ("sg-1",))
-    functions = configuration("drill", OUTPUTS, network)["stages"]["drill"]["lambda_functions"]
-    assert {name for name, function in functions.items() if "subnet_ids" in function} == {"remediate", "sweep", "drill"}
+    functions = configuration("drill", OUTPUTS, network, {})["stages"]["drill"]["lambda_functions"]
+    inside = {name for name, function in functions.items() if "subnet_ids" in function}
+    assert inside == {"remediate", "sweep", "drill", "mint", "approve"}
 
 
 def test_a_pass_ends_before_its_message_is_seen_again() -> None:
     timeouts = {function.name: function.timeout_s for function in FUNCTIONS}
     assert timeouts["remediate"] < 40
     assert timeouts["later"] < 30
+
+
+def test_a_minter_has_ended_before_another_one_may_think_so() -> None:
+    timeouts = {function.name: function.timeout_s for function in FUNCTIONS}
+    assert timeouts["mint"] < BUSY.total_seconds()
+    assert timeouts["mint"] < timeouts["remediate"]  # which waits for it
+    assert timeouts["approve"] < timeouts["remediate"]
+
+
+def test_settings_are_read_as_they_are_given() -> None:
+    given = ["REGROW_JOIN_DEADLINE_S=60", "REGROW_MAX_IN_FLIGHT=1"]
+    assert read_settings(given) == {"REGROW_JOIN_DEADLINE_S": "60", "REGROW_MAX_IN_FLIGHT": "1"}
+    assert read_settings([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["REGROW_JOIN_DEADLINE=60"], "'REGROW_JOIN_DEADLINE' is no setting"),
+        (["REGROW_TABLE=other"], "'REGROW_TABLE' is no setting"),
+        (["PYTHONPATH=/tmp"], "'PYTHONPATH' is no setting"),
+        (["REGROW_JOIN_DEADLINE_S"], "must be a whole number"),
+        (["REGROW_JOIN_DEADLINE_S=1m"], "must be a whole number"),
+        (["REGROW_JOIN_DEADLINE_S=-1"], "must be a whole number"),
+        (["REGROW_JOIN_DEADLINE_S=60", "REGROW_JOIN_DEADLINE_S=90"], "is set twice"),
+    ],
+)
+def test_what_is_no_setting_is_refused_before_anything_is_deployed(given: list[str], said: str) -> None:
+    with pytest.raises(DeploymentError, match=said):
+        read_settings(given)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_setting_is_one_that_the_functions_read(name: str) -> None:
+    required = dict.fromkeys(ENVIRONMENT, "arn:aws:sns:us-east-1:123456789012:x")
+    queues = {name: "https://sqs.us-east-1.amazonaws.com/1/q" for name in required if name.endswith("_URL")}
+    environment = {"REGROW_CLUSTER": "drill", **required, **queues}
+    assert Settings.from_env({**environment, name: "77"}) != Settings.from_env(environment)
 
 
 def test_two_runs_at_once_are_refused(tmp_path: Path) -> None:

@@ -9,8 +9,17 @@ from pathlib import Path
 import pytest
 
 from infra.node.failures import NodeError
-from infra.node.join import LONGEST_PAUSE_S, pauses
-from infra.node.machine import Image, name_in_hosts, read_image, run, wait_for_runtime, write_secret
+from infra.node.join import FIRST_PAUSE_S, LONGEST_PAUSE_S, pauses
+from infra.node.machine import (
+    Image,
+    name_in_hosts,
+    read_image,
+    run,
+    run_loudly,
+    say,
+    wait_for_runtime,
+    write_secret,
+)
 
 
 def test_a_stock_image_says_nothing_about_itself(tmp_path: Path) -> None:
@@ -78,6 +87,60 @@ def test_a_failed_program_is_reported_with_its_last_words() -> None:
 def test_a_missing_program_is_reported_as_missing() -> None:
     with pytest.raises(NodeError, match="is not in this image"):
         run(["no-such-program"], timeout_s=10)
+
+
+def test_a_program_gets_what_it_is_given() -> None:
+    assert run(["cat"], given="to the letter", timeout_s=10) == "to the letter"
+
+
+def test_a_long_programs_words_are_told_as_ours_are(capfd: pytest.CaptureFixture[str]) -> None:
+    run_loudly(["sh", "-c", "echo one; echo two >&2"], timeout_s=10)
+    assert capfd.readouterr().out.splitlines() == ["one", "two"]
+
+
+def test_a_long_program_that_fails_says_how_it_ended(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(NodeError, match="sh -c ended with 3"):
+        run_loudly(["sh", "-c", "echo no disk; exit 3"], timeout_s=10)
+    assert capfd.readouterr().out == "no disk\n"
+
+
+def test_a_long_program_that_does_not_end_is_ended() -> None:
+    with pytest.raises(NodeError, match="did not end within"):
+        run_loudly(["sleep", "60"], timeout_s=0.1)
+
+
+def test_a_long_program_that_is_missing_is_reported_as_missing() -> None:
+    with pytest.raises(NodeError, match="is not in this image"):
+        run_loudly(["no-such-program"], timeout_s=10)
+
+
+def test_what_is_said_is_said_on_the_console_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    console = tmp_path / "console"
+    console.touch()
+    say("kubeadm join", console)
+    assert console.read_text().splitlines() == ["kubeadm join"]
+    assert capsys.readouterr().out == "kubeadm join\n"
+
+
+def test_a_machine_without_a_console_says_it_all_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    say("kubeadm join", tmp_path / "none")
+    assert capsys.readouterr().out == "kubeadm join\n"
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_token_that_a_program_names_is_not_repeated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    console = tmp_path / "console"
+    console.touch()
+    say('the token "abcdef.0123456789abcdef" is not valid', console)
+    for told in (console.read_text(), capsys.readouterr().out):
+        assert "0123456789abcdef" not in told
+        assert "is not valid" in told
+
+
+def test_pauses_stay_short_while_an_answer_may_come_any_moment() -> None:
+    waits = [pause for pause, _ in zip(pauses(lambda: 1.0, quick=5), range(8), strict=False)]
+    assert waits[:6] == [FIRST_PAUSE_S] * 6
+    assert waits[6] > FIRST_PAUSE_S
 
 
 def test_pauses_grow_to_a_bound_and_spread() -> None:

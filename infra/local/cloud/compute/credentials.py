@@ -9,8 +9,9 @@ from typing import Any
 
 from moto.core.utils import utcnow
 from moto.iam.models import iam_backends
-from moto.sts.models import AssumedRole, sts_backends
+from moto.sts.models import AssumedRole
 
+from infra.local.cloud.access import sessions
 from infra.local.cloud.compute.instances import MachineInstance
 
 LIFETIME_S = 6 * 3600
@@ -56,14 +57,7 @@ class Credentials:
             key = (instance.id, profile.role_arn)
             role = self._given.get(key)
             if role is None or role.expiration - utcnow() < timedelta(seconds=RENEW_BEFORE_S):
-                role = sts_backends[instance.owner_id]["aws"].assume_role(
-                    region_name=instance.region_name,
-                    role_session_name=instance.id,
-                    role_arn=profile.role_arn,
-                    policy="",
-                    duration=LIFETIME_S,
-                    external_id="",
-                )
+                role = sessions.of_instance(instance, profile.role_arn, LIFETIME_S)
                 self._given[key] = role
         issued = role.expiration - timedelta(seconds=LIFETIME_S)
         return {

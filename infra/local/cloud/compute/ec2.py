@@ -26,6 +26,9 @@ from infra.local.cloud.surroundings import Surroundings
 NO_TOKEN = "ABCDE"  # noqa: S105 - not a secret
 """What moto's API hands on when the caller gave no client token."""
 
+CONSOLE_BYTES = 64 * 1024
+"""How much of a console's output EC2 keeps (API reference, GetConsoleOutput)."""
+
 Moved = list[tuple[Instance, InstanceState]]
 """Instances, each with the state that it was in before."""
 
@@ -103,6 +106,11 @@ class MachinesBackend(EC2Backend):
         for instance in instances:
             self.power.reboot(MachineInstance.of(instance))
         return instances
+
+    def console_output(self, instance_id: str) -> bytes:
+        """The most recent of it; InvalidInstanceID.NotFound once EC2 has forgotten the instance."""
+        _require_ids([instance_id])
+        return self.surroundings.hardware.console(self.get_instance(instance_id).id, CONSOLE_BYTES)
 
     def describe_instance_status(
         self, instance_ids: list[str], include_all_instances: bool, filters: Any

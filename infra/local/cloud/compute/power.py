@@ -43,8 +43,9 @@ class Power:
         self._world.timers.after(self._world.delays.pending_s, self._switch_on, instance)
 
     def start_again(self, instance: MachineInstance) -> None:
-        """From `stopped` to `pending`."""
+        """From `stopped` to `pending`: another launch of the same instance."""
         with self.lock:
+            instance.launch_time = utcnow()
             instance.move("pending")
         self.ordered(instance)
 

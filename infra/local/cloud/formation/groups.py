@@ -34,9 +34,14 @@ class GroupResource(CloudFormationModel):
         backend = _backend(account_id, region_name)
         specifications = cloudformation_json["Properties"].get("LifecycleHookSpecificationList", [])
         with backend.creating(resource_name, specifications):
-            return FakeAutoScalingGroup.create_from_cloudformation_json(
-                resource_name, cloudformation_json, account_id, region_name, **kwargs
+            group = cast(
+                Group,
+                FakeAutoScalingGroup.create_from_cloudformation_json(
+                    resource_name, cloudformation_json, account_id, region_name, **kwargs
+                ),
             )
+            group.stack_tags = frozenset(tag["Key"] for tag in group.tags)
+            return group
 
     @classmethod
     def update_from_cloudformation_json(
@@ -60,7 +65,10 @@ class GroupResource(CloudFormationModel):
             mixed_instances_policy=properties.get("MixedInstancesPolicy"),
         )
         with backend.lock:
-            group.tags = properties.get("Tags", [])
+            tags = properties.get("Tags", [])
+            keys = frozenset(tag["Key"] for tag in tags)
+            others = [tag for tag in group.tags if tag["Key"] not in group.stack_tags | keys]
+            group.tags, group.stack_tags = [*tags, *others], keys
             for given in properties.get("LifecycleHookSpecificationList", []):
                 backend.put_lifecycle_hook(group.name, given)
         return group

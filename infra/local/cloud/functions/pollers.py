@@ -11,7 +11,11 @@ from moto.awslambda.models import EventSourceMapping
 from moto.sqs.exceptions import SQSException
 from moto.sqs.models import Message
 
-from infra.local.cloud.functions.deployed import lambda_backend
+from infra.local.cloud.access.access import UnknownAccessError, context_of
+from infra.local.cloud.access.authority import Authority
+from infra.local.cloud.access.policies import Decision
+from infra.local.cloud.access.services.queues import of_a_poller
+from infra.local.cloud.functions.deployed import deployed, lambda_backend
 from infra.local.cloud.functions.environments import Functions
 from infra.local.cloud.functions.invocation import ThrottledError
 from infra.local.cloud.functions.records import accepted, batch_event, failed_ids
@@ -21,6 +25,7 @@ log = logging.getLogger(__name__)
 
 _RECONCILE_PERIOD_S = 0.1
 _LONG_POLL_S = 20.0
+_ASK_AGAIN_S = 2.0
 # Lambda developer guide, "Scaling and concurrency of SQS": five batches at first, 300 more each minute, 1250 at most.
 _FIRST_BATCHES = 5
 _MORE_BATCHES_EACH_S = 300 / 60
@@ -33,13 +38,15 @@ def most_batches(busy_s: float, configured: int | None) -> int:
 
 
 class Pollers:
-    """Keeps one poller for each enabled mapping of moto's Lambda whose source is a queue."""
+    """Keeps one poller for each enabled mapping of moto's Lambda whose source is a queue that its role may read."""
 
     def __init__(self, functions: Functions, pickup_s: float = 0.0) -> None:
         """`pickup_s`: how long a visible message waits until a poller has it."""
         self._functions = functions
         self._pickup_s = pickup_s
         self._pollers: dict[str, _Poller] = {}
+        self._authority = Authority()
+        self._ask_again: dict[str, float] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._reconcile, name="pollers", daemon=True)
 
@@ -74,8 +81,25 @@ class Pollers:
                 self._pollers.pop(uuid).stop()
         for uuid, mapping in wanted.items():
             queue = queue_of(mapping.event_source_arn) if ":sqs:" in mapping.event_source_arn else None
-            if queue is not None and mapping.enabled and uuid not in self._pollers:
+            if queue is not None and mapping.enabled and uuid not in self._pollers and self._allowed(mapping):
                 self._pollers[uuid] = _Poller(mapping, queue, self._functions, self._pickup_s)
+
+    def _allowed(self, mapping: EventSourceMapping) -> bool:
+        """Whether the function's role lets Lambda poll the queue; where it does not, that is asked again later."""
+        if time.monotonic() < self._ask_again.get(mapping.uuid, 0.0):
+            return False
+        try:
+            role = deployed(mapping.function_arn).role
+            own = context_of({"aws:PrincipalArn": role})
+            decisions = {
+                self._authority.decision(role, role, access, own) for access in of_a_poller(mapping.event_source_arn)
+            }
+            if decisions == {Decision.ALLOWED}:
+                return True
+        except (UnknownFunctionException, UnknownAccessError) as error:
+            log.error("%s is not polled: %s", mapping.event_source_arn, error)
+        self._ask_again[mapping.uuid] = time.monotonic() + _ASK_AGAIN_S
+        return False
 
 
 class _Poller:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from moto.sts.models import sts_backends
-
-from infra.local.cloud.extension import ACCOUNT, REGION
+from infra.local.cloud.access import sessions
+from infra.local.cloud.extension import REGION
 from infra.local.cloud.functions.deployed import Deployed
 
 _SESSION_S = 12 * 3600
@@ -17,14 +16,7 @@ def variables(function: Deployed, endpoint: str, code: Path, scratch: Path, log_
 
     The credentials are those of the function's role, assumed for this environment. `scratch` takes the place of /tmp.
     """
-    session = sts_backends[ACCOUNT]["aws"].assume_role(
-        region_name=REGION,
-        role_session_name=function.name,
-        role_arn=function.role,
-        policy="",
-        duration=_SESSION_S,
-        external_id="",
-    )
+    session = sessions.of_function(function.name, function.arn, function.role, REGION, _SESSION_S)
     return {
         "AWS_ENDPOINT_URL": endpoint,
         "PATH": "/usr/local/bin:/usr/bin:/bin",

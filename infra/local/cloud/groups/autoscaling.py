@@ -173,10 +173,28 @@ class GroupsBackend(HookCalls):
             group.desired_capacity = (group.desired_capacity or 0) + len(members)
             return [self.keeper.resume(member) for member in members]
 
+    def suspend_processes(self, group_name: str, scaling_processes: list[str]) -> None:
+        with self.lock:
+            self.group(group_name)
+            super().suspend_processes(group_name, scaling_processes)
+
     def resume_processes(self, group_name: str, scaling_processes: list[str]) -> None:
         with self.lock:
+            group = self.group(group_name)
             super().resume_processes(group_name, scaling_processes)
-            self.keeper.look_again(self.group(group_name))
+            self.keeper.look_again(group)
+
+    def create_or_update_tags(self, tags: list[dict[str, str]]) -> None:
+        with self.lock:
+            for tag in tags:
+                self.group(tag["ResourceId"])
+            super().create_or_update_tags(tags)
+
+    def delete_tags(self, tags: list[dict[str, str]]) -> None:
+        with self.lock:
+            for tag in tags:
+                self.group(tag["ResourceId"])
+            super().delete_tags(tags)
 
     def update_attached_target_groups(self, group_name: str) -> None:
         for member in self.group(group_name).members:

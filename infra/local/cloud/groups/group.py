@@ -23,6 +23,8 @@ class Group(FakeAutoScalingGroup):
         self.members: list[Member] = []
         self.status: str | None = None
         self.no_launch_before = 0.0
+        self.stack_tags: frozenset[str] = frozenset()
+        """Keys of the tags that its stack gave it, the only ones that an update of the stack takes away."""
         super().__init__(*arguments, **keywords)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
 
@@ -19,6 +20,10 @@ from infra.local.cloud.queues import fifo
 from infra.local.cloud.server import Cloud
 from tests.integration.cloud.functions.local_aws import LocalAws
 from tests.integration.cloud.machines.rig import QUICK, ListedMachines
+
+POLLING = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
+ROLE_ACTIONS = [*POLLING, "autoscaling:CompleteLifecycleAction", "lambda:InvokeFunction", "sqs:SendMessage"]
+"""What the functions of these tests call, and what Lambda does in their name."""
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +52,11 @@ def aws(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     for part in parts:
         part.start()
     aws = LocalAws(cloud.endpoint, functions, bus, pollers, state, dedup_now)
-    aws.client("iam").create_role(RoleName="worker", AssumeRolePolicyDocument="{}")
+    iam = aws.client("iam")
+    iam.create_role(RoleName="worker", AssumeRolePolicyDocument="{}")
+    allowed = {"Effect": "Allow", "Action": ROLE_ACTIONS, "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+    iam.put_role_policy(RoleName="worker", PolicyName="calls", PolicyDocument=document)
     yield aws
     for part in reversed(parts):
         part.stop()

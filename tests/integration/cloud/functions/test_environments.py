@@ -197,3 +197,31 @@ def test_a_dry_run_runs_nothing(aws: LocalAws) -> None:
     aws.deploy("dry")
     assert invoke(aws, "dry", {}, InvocationType="DryRun")["StatusCode"] == 204
     assert not aws.ledger("dry")
+
+
+CALLER = """
+import boto3, json
+def handler(event, context):
+    answer = boto3.client("lambda").invoke(FunctionName=event["call"], Payload=json.dumps(event["with"]).encode())
+    return {"said": json.loads(answer["Payload"].read()), "error": answer.get("FunctionError")}
+"""
+
+
+def test_a_function_calls_another_and_waits_for_its_answer(aws: LocalAws) -> None:
+    aws.deploy("calling", source=CALLER, Timeout=20)
+    aws.deploy("called")
+    answered = invoke(aws, "calling", {"call": "called", "with": {"sleep_s": 0.3, "answer": {"did": "minted"}}})
+    assert answered["result"] == {"said": {"did": "minted"}, "error": None}
+    assert {"calling", "called"} <= aws.functions.running().keys()
+
+
+def test_a_function_is_told_that_the_one_it_called_failed(aws: LocalAws) -> None:
+    aws.deploy("trusting", source=CALLER, Timeout=20)
+    aws.deploy("failing", Timeout=1)
+    raised = invoke(aws, "trusting", {"call": "failing", "with": {"raise": "no"}})
+    assert raised["result"]["error"] == "Unhandled"
+    assert raised["result"]["said"]["errorMessage"] == "no"
+    late = invoke(aws, "trusting", {"call": "failing", "with": {"sleep_s": 30}})
+    assert late["result"]["error"] == "Unhandled"
+    assert "Task timed out" in late["result"]["said"]["errorMessage"]
+    assert "FunctionError" not in raised and "FunctionError" not in late

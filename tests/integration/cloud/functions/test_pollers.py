@@ -252,3 +252,22 @@ def test_a_fifo_message_that_fails_for_good_moves_to_its_dead_letter_queue_and_f
     assert dead["Attributes"]["MessageGroupId"] == "g"
     assert dead["Attributes"]["MessageDeduplicationId"] == "1"
     eventually(lambda: left(aws, url) == (0, 0))
+
+
+def test_a_queue_that_the_functions_role_may_not_read_is_polled_once_it_may(aws: LocalAws) -> None:
+    iam, role = aws.client("iam"), "forgotten"
+    arn = iam.create_role(RoleName=role, AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    url, queue = aws.queue("guarded")
+    aws.deploy("guarded", Timeout=20)
+    aws.client("lambda").update_function_configuration(FunctionName="guarded", Role=arn)
+    aws.client("lambda").create_event_source_mapping(EventSourceArn=queue, FunctionName="guarded")
+    other_url, other_queue = aws.queue("open")
+    mapped(aws, "open", other_queue)
+    send(aws, url, {})
+    send(aws, other_url, {})
+    eventually(lambda: aws.ledger("open", "batch"))
+    assert left(aws, url) == (1, 0)
+    action = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
+    document = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": action, "Resource": queue}}
+    iam.put_role_policy(RoleName=role, PolicyName="poll", PolicyDocument=json.dumps(document))
+    eventually(lambda: aws.ledger("guarded", "batch"), within_s=10)

@@ -29,6 +29,7 @@ class ListedMachines:
         self.calls: list[tuple[Any, ...]] = []
         self.specs: dict[str, MachineSpec] = {}
         self.broken = False
+        self.consoles: dict[str, bytes] = {}
         self._on: set[str] = set()
         self._lock = threading.Lock()
 
@@ -52,6 +53,9 @@ class ListedMachines:
 
     def remove(self, instance_id: str) -> None:
         self._off("remove", instance_id)
+
+    def console(self, instance_id: str, most_bytes: int) -> bytes:
+        return self.consoles.get(instance_id, b"")[-most_bytes:]
 
     def running(self) -> frozenset[str]:
         with self._lock:

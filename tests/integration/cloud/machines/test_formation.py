@@ -99,6 +99,15 @@ def test_a_group_follows_its_launch_template_though_its_own_text_is_unchanged(aw
     assert fleet.group()["LaunchTemplate"]["Version"] == "2"
 
 
+def test_a_stack_update_leaves_tags_that_are_not_the_stacks(aws: Aws) -> None:
+    fleet = make(aws)
+    tag = {"ResourceId": fleet.name, "ResourceType": "auto-scaling-group", "Key": "ours", "Value": "kept"}
+    fleet.api.create_or_update_tags(Tags=[{**tag, "PropagateAtLaunch": False}])
+    aws.client("cloudformation").update_stack(StackName="s", TemplateBody=template(aws, size=1))
+    tags = {each["Key"]: each["Value"] for each in fleet.group()["Tags"]}
+    assert {"ours": "kept", "regrow:role": "worker"}.items() <= tags.items()
+
+
 def test_a_hook_that_leaves_the_stack_leaves_the_group(aws: Aws) -> None:
     fleet = make(aws)
     aws.client("cloudformation").update_stack(StackName="s", TemplateBody=template(aws, hook=False))

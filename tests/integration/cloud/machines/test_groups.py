@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -131,6 +132,53 @@ def test_a_suspended_launch_replaces_nothing_until_resumed(aws: Aws) -> None:
     never(lambda: fleet.ids())
     fleet.api.resume_processes(AutoScalingGroupName=fleet.name)
     fleet.wait_in_service(1)
+
+
+def test_a_suspended_launch_does_not_grow_the_group_and_is_described(aws: Aws) -> None:
+    fleet = Fleet.of(aws, size=1)
+    fleet.wait_in_service(1)
+    fleet.api.suspend_processes(AutoScalingGroupName=fleet.name, ScalingProcesses=["Launch"])
+    assert [each["ProcessName"] for each in fleet.group()["SuspendedProcesses"]] == ["Launch"]
+    fleet.scale(2)
+    never(lambda: len(fleet.ids()) != 1)
+    fleet.api.resume_processes(AutoScalingGroupName=fleet.name, ScalingProcesses=["Launch"])
+    fleet.wait_in_service(2)
+    assert not fleet.group()["SuspendedProcesses"]
+
+
+def test_tags_put_on_a_group_are_described_changed_and_taken_off(aws: Aws) -> None:
+    fleet = Fleet.of(aws, size=0)
+    of_group = {"ResourceId": fleet.name, "ResourceType": "auto-scaling-group"}
+
+    def described(key: str) -> list[str]:
+        return [tag["Value"] for tag in fleet.group()["Tags"] if tag["Key"] == key]
+
+    for value in ("until noon", "until one"):
+        fleet.api.create_or_update_tags(
+            Tags=[{**of_group, "Key": "regrow:launch-suspended", "Value": value, "PropagateAtLaunch": False}]
+        )
+        assert described("regrow:launch-suspended") == [value]
+    fleet.scale(1)
+    member = fleet.wait_in_service(1)[0]["InstanceId"]
+    assert "regrow:launch-suspended" not in {tag["Key"] for tag in aws.instance(member)["Tags"]}
+    fleet.api.delete_tags(Tags=[{**of_group, "Key": "regrow:launch-suspended"}])
+    assert described("regrow:launch-suspended") == []
+    assert described("regrow:role") == ["worker"]
+
+
+def test_an_unknown_group_is_told_as_aws_tells_it(aws: Aws) -> None:
+    api = aws.client("autoscaling")
+    tag = {"ResourceId": "nobody", "ResourceType": "auto-scaling-group", "Key": "k"}
+    calls: list[Callable[[], Any]] = [
+        lambda: api.suspend_processes(AutoScalingGroupName="nobody"),
+        lambda: api.resume_processes(AutoScalingGroupName="nobody"),
+        lambda: api.create_or_update_tags(Tags=[{**tag, "Value": "v", "PropagateAtLaunch": False}]),
+        lambda: api.delete_tags(Tags=[tag]),
+    ]
+    for call in calls:
+        with pytest.raises(ClientError) as refused:
+            call()
+        assert refused.value.response["Error"]["Code"] == "ValidationError"
 
 
 def test_a_failed_launch_is_told_and_tried_again(aws: Aws) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -57,6 +58,18 @@ def test_a_living_machine_runs_until_its_hook_is_completed(aws: Aws) -> None:
     eventually(lambda: aws.state(instance_id) == "terminated")
 
 
+@pytest.mark.parametrize("decrement", [True, False])
+def test_a_machine_that_is_taken_out_of_its_group_waits_for_its_hook(aws: Aws, decrement: bool) -> None:
+    fleet = Fleet.of(aws, size=1, LifecycleHookSpecificationList=[specification("TERMINATING")])
+    instance_id = fleet.wait_in_service(1)[0]["InstanceId"]
+    fleet.api.terminate_instance_in_auto_scaling_group(InstanceId=instance_id, ShouldDecrementDesiredCapacity=decrement)
+    eventually(lambda: fleet.state(instance_id) == "Terminating:Wait")
+    never(lambda: aws.state(instance_id) != "running")
+    fleet.complete("on-terminating", InstanceId=instance_id)
+    eventually(lambda: aws.state(instance_id) == "terminated")
+    eventually(lambda: instance_id not in fleet.ids() and len(fleet.ids()) == (0 if decrement else 1))
+
+
 def test_the_terminate_action_is_told_as_documented(aws: Aws) -> None:
     fleet, killed = leaving(aws, NotificationMetadata="more")
     event = eventually(lambda: aws.events_of(TERMINATE, killed))[0]
@@ -86,6 +99,13 @@ def test_a_hook_made_with_the_group_holds_the_very_first_machine(aws: Aws) -> No
     assert fleet.wait_in_service(1)[0]["InstanceId"] == waiting
 
 
+def test_the_token_of_the_launch_action_completes_it(aws: Aws) -> None:
+    fleet, waiting = arriving(aws)
+    token = eventually(lambda: aws.events_of(LAUNCH, waiting))[0]["detail"]["LifecycleActionToken"]
+    fleet.complete("on-launching", LifecycleActionToken=token)
+    assert fleet.wait_in_service(1)[0]["InstanceId"] == waiting
+
+
 def test_abandoning_a_launch_terminates_and_replaces(aws: Aws) -> None:
     fleet, waiting = arriving(aws)
     fleet.complete("on-launching", "ABANDON", InstanceId=waiting)
@@ -94,13 +114,35 @@ def test_abandoning_a_launch_terminates_and_replaces(aws: Aws) -> None:
     assert eventually(lambda: fleet.ids() - {waiting})
 
 
-@pytest.mark.parametrize(("result", "in_service"), [("CONTINUE", True), ("ABANDON", False)])
-def test_a_launch_nobody_completes_ends_with_the_default_result(aws: Aws, result: str, in_service: bool) -> None:
-    fleet, waiting = arriving(aws, timeout_s=30, DefaultResult=result)
-    if in_service:
-        assert fleet.wait_in_service(1)[0]["InstanceId"] == waiting
-    else:
-        eventually(lambda: aws.state(waiting) == "terminated")
+def test_a_launch_nobody_completes_continues_where_that_is_the_default(aws: Aws) -> None:
+    fleet, waiting = arriving(aws, timeout_s=30, DefaultResult="CONTINUE")
+    assert fleet.wait_in_service(1)[0]["InstanceId"] == waiting
+
+
+def test_a_launch_nobody_completes_is_abandoned_and_replaced_where_that_is_the_default(aws: Aws) -> None:
+    fleet, waiting = arriving(aws, timeout_s=30, DefaultResult="ABANDON")
+    eventually(lambda: aws.state(waiting) == "terminated")
+    assert eventually(lambda: fleet.ids() - {waiting})
+
+
+def test_an_abandoned_launch_is_held_by_the_terminate_hook_like_every_termination(aws: Aws) -> None:
+    hooks = [specification("LAUNCHING"), specification("TERMINATING")]
+    fleet = Fleet.of(aws, size=1, LifecycleHookSpecificationList=hooks)
+    abandoned = fleet.wait_state("Pending:Wait")
+    fleet.complete("on-launching", "ABANDON", InstanceId=abandoned)
+    eventually(lambda: fleet.state(abandoned) == "Terminating:Wait")
+    eventually(lambda: aws.events_of(TERMINATE, abandoned))
+    eventually(lambda: fleet.ids() - {abandoned})  # its replacement does not wait for it
+    never(lambda: aws.state(abandoned) != "running")
+    fleet.complete("on-terminating", InstanceId=abandoned)
+    eventually(lambda: aws.state(abandoned) == "terminated")
+
+
+def test_a_machine_that_dies_while_it_arrives_is_replaced(aws: Aws) -> None:
+    fleet, waiting = arriving(aws)
+    aws.client("ec2").terminate_instances(InstanceIds=[waiting], SkipOsShutdown=True)
+    assert eventually(lambda: fleet.ids() - {waiting})
+    eventually(lambda: waiting not in fleet.ids())
 
 
 def test_a_termination_nobody_completes_goes_on_after_the_timeout(aws: Aws) -> None:
@@ -109,18 +151,22 @@ def test_a_termination_nobody_completes_goes_on_after_the_timeout(aws: Aws) -> N
     eventually(lambda: killed not in fleet.ids())
 
 
-def test_heartbeats_keep_it_waiting(aws: Aws) -> None:
-    fleet, killed = leaving(aws, timeout_s=400)  # lasts 0.8 s
-    eventually(lambda: fleet.state(killed) == "Terminating:Wait")
+@pytest.mark.parametrize(
+    ("held", "hook", "state"),
+    [(leaving, "on-terminating", "Terminating:Wait"), (arriving, "on-launching", "Pending:Wait")],
+)
+def test_heartbeats_keep_it_waiting(aws: Aws, held: Callable[..., tuple[Fleet, str]], hook: str, state: str) -> None:
+    fleet, machine = held(aws, timeout_s=400)  # lasts 0.8 s
+    eventually(lambda: fleet.state(machine) == state)
 
     def beat_and_look() -> bool:
         fleet.api.record_lifecycle_action_heartbeat(
-            AutoScalingGroupName=fleet.name, LifecycleHookName="on-terminating", InstanceId=killed
+            AutoScalingGroupName=fleet.name, LifecycleHookName=hook, InstanceId=machine
         )
-        return fleet.state(killed) != "Terminating:Wait"
+        return fleet.state(machine) != state
 
     never(beat_and_look, for_s=1.2)
-    eventually(lambda: killed not in fleet.ids())
+    eventually(lambda: machine not in fleet.ids())
 
 
 def test_two_hooks_must_both_be_completed(aws: Aws) -> None:

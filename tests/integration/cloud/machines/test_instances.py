@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from datetime import UTC, datetime
 from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
@@ -24,6 +27,57 @@ def test_an_instance_runs_once_its_machine_does(aws: Aws) -> None:
     assert spec.address == IPv4Address("127.77.1.11")
     assert described["PrivateIpAddress"] == "127.77.1.11"
     assert described["PrivateDnsName"] == spec.hostname == "ip-127-77-1-11.ec2.internal"
+
+
+def test_an_instance_is_described_as_its_machine_is(aws: Aws) -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
+    instance_id = aws.run(SubnetId=aws.subnets[1])
+    described, spec = aws.instance(instance_id), aws.machines.specs[instance_id]
+    (interface,) = described["NetworkInterfaces"]
+    address = str(spec.address)
+    assert interface["PrivateIpAddress"] == described["PrivateIpAddress"] == address
+    assert [(each["PrivateIpAddress"], each["Primary"]) for each in interface["PrivateIpAddresses"]] == [
+        (address, True)
+    ]
+    assert described["PrivateDnsName"] == spec.hostname
+    assert interface["Status"] == "in-use"
+    assert described["ImageId"] == "ami-0abcdef1234567890"
+    assert described["Placement"]["AvailabilityZone"] == "us-east-1b"
+    assert described["SubnetId"] == interface["SubnetId"] == aws.subnets[1]
+    assert before <= described["LaunchTime"] <= datetime.now(UTC)
+
+
+def test_a_start_after_a_stop_is_another_launch(aws: Aws) -> None:
+    instance_id, ec2 = aws.run(), aws.client("ec2")
+    first = aws.instance(instance_id)["LaunchTime"]
+    ec2.stop_instances(InstanceIds=[instance_id])
+    eventually(lambda: aws.state(instance_id) == "stopped")
+    assert aws.instance(instance_id)["LaunchTime"] == first
+    eventually(lambda: datetime.now(UTC).replace(microsecond=0) > first)  # EC2 tells whole seconds
+    ec2.start_instances(InstanceIds=[instance_id])
+    assert aws.instance(instance_id)["LaunchTime"] > first
+
+
+def test_the_console_shows_the_end_of_what_the_machine_said_also_after_its_end(aws: Aws) -> None:
+    instance_id, ec2 = aws.run(), aws.client("ec2")
+    assert "Output" not in ec2.get_console_output(InstanceId=instance_id)
+    aws.machines.consoles[instance_id] = b"early\n" + b"." * 64 * 1024 + b"kubeadm join failed\n"
+    output = ec2.get_console_output(InstanceId=instance_id)["Output"]
+    assert output.endswith("kubeadm join failed\n")
+    assert len(output) == 64 * 1024
+    ec2.terminate_instances(InstanceIds=[instance_id])
+    eventually(lambda: aws.state(instance_id) == "terminated")
+    assert ec2.get_console_output(InstanceId=instance_id)["Output"] == output
+
+
+def test_an_image_shows_its_tags(aws: Aws) -> None:
+    ec2 = aws.client("ec2")
+    image = ec2.register_image(Name="regrow")["ImageId"]
+    ec2.create_tags(Resources=[image], Tags=[{"Key": "regrow:kubernetes-version", "Value": "v1.36.3"}])
+    for asked in ({"ImageIds": [image]}, {"Owners": ["self"]}):
+        (described,) = ec2.describe_images(**asked)["Images"]
+        assert described["ImageId"] == image
+        assert described["Tags"] == [{"Key": "regrow:kubernetes-version", "Value": "v1.36.3"}]
 
 
 def test_every_state_is_told_as_an_event(aws: Aws) -> None:
@@ -99,9 +153,15 @@ def test_a_stopped_instance_can_be_terminated_but_not_rebooted(aws: Aws) -> None
     [("i-0123456789abcdef0", "InvalidInstanceID.NotFound"), ("i-nonsense", "InvalidInstanceID.Malformed")],
 )
 def test_an_unknown_instance_is_told_as_aws_tells_it(aws: Aws, instance_id: str, code: str) -> None:
-    for ask in (aws.client("ec2").describe_instances, aws.client("ec2").terminate_instances):
+    ec2 = aws.client("ec2")
+    asks: list[Callable[[], Any]] = [
+        lambda: ec2.describe_instances(InstanceIds=[instance_id]),
+        lambda: ec2.terminate_instances(InstanceIds=[instance_id]),
+        lambda: ec2.get_console_output(InstanceId=instance_id),
+    ]
+    for ask in asks:
         with pytest.raises(ClientError) as refused:
-            ask(InstanceIds=[instance_id])
+            ask()
         assert code_of(refused) == code
 
 
@@ -150,6 +210,19 @@ def test_a_launch_template_gives_profile_user_data_and_tags(aws: Aws) -> None:
     described = aws.instance(instance_id)
     assert described["IamInstanceProfile"]["Arn"] == arn
     assert {"Key": "colour", "Value": "red"} in described["Tags"]
+
+
+def test_a_version_of_a_launch_template_keeps_what_its_source_has(aws: Aws) -> None:
+    ec2 = aws.client("ec2")
+    data = {"ImageId": "ami-0abcdef1234567890", "InstanceType": "t3.medium", "UserData": "IyEvYmluL3NoCg=="}
+    ec2.create_launch_template(LaunchTemplateName="machines", LaunchTemplateData=data)
+    made = ec2.create_launch_template_version(
+        LaunchTemplateName="machines", SourceVersion="1", LaunchTemplateData={"UserData": "IyEvYmluL2Zhcwo="}
+    )["LaunchTemplateVersion"]
+    assert (made["VersionNumber"], made["LaunchTemplateData"]) == (2, {**data, "UserData": "IyEvYmluL2Zhcwo="})
+    instance_id = aws.run(LaunchTemplate={"LaunchTemplateName": "machines", "Version": "2"})
+    shown = ec2.describe_instance_attribute(InstanceId=instance_id, Attribute="userData")["UserData"]["Value"]
+    assert shown == "IyEvYmluL2Zhcwo="
 
 
 class TestWithTimeToLook:

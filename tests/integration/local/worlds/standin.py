@@ -32,6 +32,8 @@ def call(name: str, arguments: dict[str, Any]) -> Any:
         )
         return machines.start(spec)
     result = getattr(machines, name)(**arguments)
+    if isinstance(result, bytes):
+        return result.decode()
     return sorted(result) if name == "running" else result
 
 

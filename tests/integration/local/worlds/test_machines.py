@@ -49,6 +49,16 @@ def test_a_failing_script_is_told_with_its_exit_code(light: LightWorld) -> None:
     assert light.machine("exit 7").start().logs("user data ended with exit code 7")
 
 
+def test_a_machines_console_can_be_read_after_its_end(light: LightWorld) -> None:
+    machine = light.machine("echo could not join; exit 1").start()
+    assert machine.logs("user data ended with exit code 1")
+    machine.call("remove")
+    whole = machine.call("console", most_bytes=65536)
+    assert "could not join\n" in whole
+    assert machine.call("console", most_bytes=10) == whole[-10:]
+    assert light.machine().call("console", most_bytes=10) == ""
+
+
 def test_a_killed_machine_ends_at_once_and_leaves_nothing_but_its_disk(light: LightWorld) -> None:
     machine = light.machine("echo kept > /etc/mark; setsid sleep 12345 & exec sleep 12345").start()
     eventually(lambda: "sleep" in machine.run("ps", "ax"))

@@ -1,4 +1,4 @@
-"""What a drill tells is in seconds since the kill, and nothing is told twice or lost."""
+"""What a drill tells is in seconds since its first act, and nothing is told twice or lost."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ def after(seconds: float) -> datetime:
     return KILL + timedelta(seconds=seconds)
 
 
-def test_entries_from_before_the_kill_is_known_are_shown_after_it() -> None:
+def test_entries_from_before_the_beginning_is_known_are_shown_after_it() -> None:
     shown: list[str] = []
     timeline = Timeline(shown.append)
     timeline.add(after(1.5), "Node", "is gone")
     assert shown == []
-    timeline.kill(KILL)
+    timeline.begin(KILL)
     assert [line.split() for line in shown] == [["+1.50", "s", "Node", "is", "gone"]]
 
 
 def test_the_first_entry_of_a_milestone_counts() -> None:
     timeline = Timeline(lambda _: None)
-    timeline.kill(KILL)
+    timeline.begin(KILL)
     timeline.add(after(2), "Node", "tainted", milestone="tainted")
     timeline.add(after(9), "Node", "tainted again", milestone="tainted")
     assert timeline.milestone_seconds() == {"tainted": 2.0}
@@ -36,7 +36,7 @@ def test_the_first_entry_of_a_milestone_counts() -> None:
 
 def test_milestones_come_in_the_order_of_a_case_and_without_those_not_reached() -> None:
     timeline = Timeline(lambda _: None)
-    timeline.kill(KILL)
+    timeline.begin(KILL)
     for name, seconds in (("closed", 9.0), ("event", 0.5)):
         timeline.add(after(seconds), "x", name, milestone=name)
     assert list(timeline.milestone_seconds()) == ["event", "closed"]
@@ -49,12 +49,12 @@ def test_the_record_is_in_order_of_time() -> None:
     timeline.add(after(3), "b", "second")
     timeline.add(after(1), "a", "first")
     assert timeline.as_data() == []
-    timeline.kill(KILL)
+    timeline.begin(KILL)
     assert [entry["s"] for entry in timeline.as_data()] == [1.0, 3.0]
 
 
-def test_seconds_without_a_kill_are_an_error() -> None:
-    with pytest.raises(ValueError, match="nothing was killed"):
+def test_seconds_before_the_beginning_are_an_error() -> None:
+    with pytest.raises(ValueError, match="has not begun"):
         Timeline(lambda _: None).seconds(KILL)
 
 

@@ -1,0 +1,59 @@
+"""SSM Parameter Store: what a machine is handed to join with, bound to it by a tag.
+
+Names cannot hold an ARN, so the tag InstanceArn says whose it is, and IAM compares it with the ARN that AWS itself
+puts into an instance's credentials (`ec2:SourceInstanceARN`). The tag comes with the parameter in one call, which
+Systems Manager allows only for a parameter that is new: it is never readable by another machine.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from functions.cluster.machine import CLUSTER_TAG, InstanceId
+from functions.edges.aws import code, speaking_to
+from functions.errors import ConfigurationError, ConflictError
+from functions.join.delivery import Bundle
+
+
+class BundlesEdge:
+    """`client` is a boto3 SSM client; `beside_arn` is any ARN of the machines' own partition, region and account."""
+
+    def __init__(self, client: Any, *, cluster: str, beside_arn: str) -> None:
+        self._client = client
+        self._cluster = cluster
+        parts = beside_arn.split(":")
+        if len(parts) < 6 or parts[0] != "arn" or not all((parts[1], parts[3], parts[4])):
+            raise ConfigurationError(f"{beside_arn!r} is no ARN with a region and an account")
+        self._instances_arn = f"arn:{parts[1]}:ec2:{parts[3]}:{parts[4]}:instance/"
+
+    def put(self, bundle: Bundle) -> None:
+        machine = bundle.token.machine
+        tags = {"InstanceArn": f"{self._instances_arn}{machine}", CLUSTER_TAG: self._cluster}
+        with speaking_to("SSM", f"PutParameter {self._name(machine)}"):
+            try:
+                self._client.put_parameter(
+                    Name=self._name(machine),
+                    Type="SecureString",
+                    Value=bundle.to_json(),
+                    Overwrite=False,
+                    Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
+                )
+            except ClientError as error:
+                if code(error) == "ParameterAlreadyExists":
+                    raise ConflictError(f"there is a parameter {self._name(machine)} already") from error
+                raise
+
+    def delete(self, machine: InstanceId) -> bool:
+        with speaking_to("SSM", f"DeleteParameter {self._name(machine)}"):
+            try:
+                self._client.delete_parameter(Name=self._name(machine))
+            except ClientError as error:
+                if code(error) == "ParameterNotFound":
+                    return False
+                raise
+        return True
+
+    def _name(self, machine: InstanceId) -> str:
+        return f"/regrow/{self._cluster}/join/{machine}"

@@ -1,0 +1,113 @@
+"""The eviction API, and what its answers mean (Kubernetes, API-initiated eviction; pod/storage/eviction.go).
+
+Disruption budgets are weighed before the uid is compared, so a budget may answer for the pod that took the place of
+the one that was meant.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from functions.cluster.machine import Pod
+from functions.edges.kubernetes_api import PARALLEL, AnswerError, KubernetesApi, NotFoundError
+from functions.remediate.outside import Blocked
+
+SLOW_DOWN = "the API server asks to slow down"
+TIME_IS_UP = "the API server was too slow for it to have its turn"
+_OTHER_UID = "UID in the precondition"
+_SEVERAL_BUDGETS = "more than one PodDisruptionBudget"
+_PAUSE_S = 1.0  # the least that the API server ever asks for
+
+
+class Pace:
+    """When the next request may be made: one pause for all that ask at once, and an end for all of them."""
+
+    def __init__(
+        self,
+        within_s: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._clock = clock
+        self._sleep = sleep
+        self._end = clock() + within_s
+        self._resume_at = 0.0
+
+    def pause(self, seconds: float) -> None:
+        self._resume_at = max(self._resume_at, self._clock() + seconds)
+
+    def why_not(self) -> str | None:
+        """Wait for the pause to be over and return None, or return at once why there is no time left for that."""
+        while True:
+            now = self._clock()
+            if now >= self._end:
+                return TIME_IS_UP
+            if now >= self._resume_at:
+                return None
+            if self._resume_at >= self._end:
+                return SLOW_DOWN
+            self._sleep(self._resume_at - now)
+
+
+def evict(api: KubernetesApi, pods: Iterable[Pod], pace: Pace) -> tuple[Blocked, ...]:
+    """Ask for the eviction of each pod under its uid, and return those that stay for now.
+
+    Raises the first RetryableError once all others have been tried.
+    """
+    with ThreadPoolExecutor(max_workers=PARALLEL) as together:
+        asked = [together.submit(_evict, api, pod, pace) for pod in pods]
+    return tuple(blocked for one in asked if (blocked := one.result()))
+
+
+def _evict(api: KubernetesApi, pod: Pod, pace: Pace) -> Blocked | None:
+    while not (too_late := pace.why_not()):
+        try:
+            _ask(api, pod)
+        except NotFoundError:
+            return None
+        except AnswerError as error:
+            if _goes_anyway(error):
+                return None
+            if reason := _why_it_stays(error):
+                return Blocked(pod, reason)
+            if error.code != 429:
+                raise
+            pace.pause(_pause_s(error))
+        else:
+            return None
+    return Blocked(pod, too_late)
+
+
+def _ask(api: KubernetesApi, pod: Pod) -> None:
+    eviction = {
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"name": pod.name, "namespace": pod.namespace},
+        "deleteOptions": {"preconditions": {"uid": pod.uid}},
+    }
+    api.ask(f"evict Pod {pod}", "CoreV1Api", "create_namespaced_pod_eviction", pod.name, pod.namespace, eviction)
+
+
+def _goes_anyway(error: AnswerError) -> bool:
+    """Whether another pod has its name by now, or its namespace takes it away without an eviction."""
+    if error.code == 409:
+        return _OTHER_UID in error.said
+    return error.code == 403 and bool(error.causes("NamespaceTerminating"))
+
+
+def _why_it_stays(error: AnswerError) -> str | None:
+    """Return what the API server says holds this pod, None when it said something else."""
+    if error.code == 429 and (causes := error.causes("DisruptionBudget")):
+        return "; ".join(causes)
+    if error.code == 500 and _SEVERAL_BUDGETS in error.said:
+        return f"{error.said} A person has to mend their selectors: as they are, nothing can evict it"
+    return None
+
+
+def _pause_s(error: AnswerError) -> float:
+    """Priority and fairness tells in whole seconds (flow control, Retry-After)."""
+    told = error.headers.get("Retry-After", "")
+    return float(told) if told.isascii() and told.isdigit() else _PAUSE_S

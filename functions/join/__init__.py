@@ -1,0 +1,1 @@
+"""How a machine gets into the cluster by right: one function mints its token, another approves its certificates."""

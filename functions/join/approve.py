@@ -1,0 +1,262 @@
+"""Decide the pending certificate requests of kubelets: {"machine": "i-0…"} those of one machine, {} those of all.
+
+What is written down comes before what is done, so a call that ends anywhere leaves the next one to go on: the approval
+item first, then the word on the request. Two calls at once meet at the item, and the later one holds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from functions.cluster.facts import Absent, Fleet, Unknown, known
+from functions.cluster.joining import (
+    BOOTSTRAP_USER_PREFIX,
+    CLIENT_SIGNER,
+    NODE_USER_PREFIX,
+    SERVING_SIGNER,
+    TOKEN_ID,
+    Approval,
+    JoinRecord,
+)
+from functions.cluster.machine import Group, Instance, InstanceId, Member, instance_id
+from functions.errors import ConfigurationError, PermanentError, RetryableError
+from functions.join.approving_outside import Outside
+from functions.join.certificate_request import CertificateRequest
+from functions.join.decide import (
+    Approve,
+    Deny,
+    Hold,
+    Ignore,
+    Seen,
+    Verdict,
+    convict_if,
+    decide_client,
+    decide_serving,
+    objection_to_client,
+    objection_to_serving,
+)
+from functions.join.pkcs10 import Asked, Wrong, read_client_request, read_serving_request
+
+APPROVED, DENIED = "RegrowInstanceVerified", "RegrowRefused"
+MOST_OF_ONE_MACHINE = 10  # requests decided in one call; a machine that makes more only delays its own
+_BOOTSTRAP_USER = re.compile(re.escape(BOOTSTRAP_USER_PREFIX) + f"(?P<token>{TOKEN_ID.pattern})")
+_REASONS_TOLD = 5
+_WORDS: dict[type[Verdict], str] = {Deny: "denied", Approve: "approved", Hold: "held", Ignore: "ignored"}
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """A request, and whose it is. A record is there when a token of ours made it."""
+
+    request: CertificateRequest
+    machine: InstanceId
+    record: JoinRecord | None = None
+
+
+def answer(request: object, outside: Outside, *, cluster: str, now: datetime) -> dict[str, Any]:
+    """Decide what is pending and say what became of each request.
+
+    Raises PermanentError when the call cannot be understood. Whatever else goes wrong is in the answer, as held.
+    """
+    only = _machine(request)
+    try:
+        decided = _Call(outside, cluster, only, now).decide_all()
+    except (RetryableError, ConfigurationError) as error:
+        outside.journal.tell("approving held", machine=only, reason=str(error))
+        return _told([], held=str(error))
+    for entry, verdict in decided:
+        outside.journal.tell(f"certificate request {_WORDS[type(verdict)]}", **entry)
+        if isinstance(verdict, Deny):
+            outside.journal.count("CertificateRequestsDenied")
+    return _told(decided)
+
+
+def _machine(request: object) -> InstanceId | None:
+    if not isinstance(request, Mapping) or set(request) - {"machine"}:
+        raise PermanentError(f"the request must be {{}} or {{'machine': 'i-0…'}}, not {request!r}")
+    if "machine" not in request:
+        return None
+    machine = instance_id(request["machine"])
+    if machine is None:
+        raise PermanentError(f"'machine' is {request['machine']!r}; it must be an instance id such as i-0abc…")
+    return machine
+
+
+_Decided = list[tuple[dict[str, Any], Verdict]]
+
+
+def _told(decided: _Decided, held: str | None = None) -> dict[str, Any]:
+    """Return the answer; its one word is the gravest: denied, approved, held."""
+    lists: dict[str, Any] = {word: [] for word in _WORDS.values()}
+    for entry, verdict in decided:
+        lists[_WORDS[type(verdict)]].append(entry)
+    word = next((one for one in ("denied", "approved", "held") if lists[one]), "held" if held else "nothing")
+    reasons = [
+        f"{entry['request']}: {entry['reason']}" for one in ("denied", "approved", "held") for entry in lists[one]
+    ]
+    if len(reasons) > _REASONS_TOLD:
+        reasons[_REASONS_TOLD:] = [f"and {len(reasons) - _REASONS_TOLD} more"]
+    return {"did": word, "reason": held or "; ".join(reasons) or "nothing that we decide is pending", **lists}
+
+
+class _Call:
+    """One call. What it reads of the outside it reads when it first needs it, and once."""
+
+    def __init__(self, outside: Outside, cluster: str, only: InstanceId | None, now: datetime) -> None:
+        self._outside = outside
+        self._cluster = cluster
+        self._only = only
+        self._now = now
+        self._seen: dict[InstanceId, Seen] = {}
+
+    def decide_all(self) -> _Decided:
+        claims: list[_Claim] = []
+        decided: _Decided = []
+        for request in self._outside.kubernetes.pending():
+            match self._whose(request):
+                case _Claim() as claim if self._only in (None, claim.machine):
+                    claims.append(claim)
+                case Ignore() as verdict if self._only is None:
+                    decided.append((_entry(request, None, verdict), verdict))
+        for place, claim in _in_turn(claims):
+            too_many = Hold(f"one call decides {MOST_OF_ONE_MACHINE} requests of a machine, the next one goes on")
+            settled = self._settle(claim) if place < MOST_OF_ONE_MACHINE else too_many
+            decided.append((_entry(claim.request, claim.machine, settled), settled))
+        return decided
+
+    def _whose(self, request: CertificateRequest) -> _Claim | Ignore:
+        """Find the machine by who asks, which is the API server's word, and never by what is asked for."""
+        if request.signer not in (CLIENT_SIGNER, SERVING_SIGNER):
+            return Ignore("its signer is none of the kubelets'")
+        if user := _BOOTSTRAP_USER.fullmatch(request.username):
+            records = [one for one in self._joins if one.token_id == user["token"]]
+            if not records:
+                return Ignore("request by a bootstrap user without a record")
+            record = max(records, key=lambda one: one.issued_at)
+            return _Claim(request, record.instance, record)
+        if request.signer == CLIENT_SIGNER:
+            return Ignore("it renews a node's own certificate, which is for kube-controller-manager to approve")
+        if not request.username.startswith(NODE_USER_PREFIX):
+            return Ignore("its user is no node")
+        machine = instance_id(request.username.removeprefix(NODE_USER_PREFIX))
+        return _Claim(request, machine) if machine else Ignore("the name of its Node is no instance id")
+
+    def _settle(self, claim: _Claim) -> Verdict:
+        """Decide one request and do it. Whatever fails, holds this one and no other."""
+        try:
+            verdict = self._decide(claim)
+            match verdict:
+                case Approve(reason, approval):
+                    self._write(approval)
+                    self._outside.kubernetes.approve(claim.request, reason=APPROVED, message=reason, at=self._now)
+                case Deny(reason, conviction):
+                    if conviction:
+                        self._write(conviction)
+                    self._outside.kubernetes.deny(claim.request, reason=DENIED, message=reason, at=self._now)
+        except (RetryableError, ConfigurationError) as error:
+            return Hold(str(error))
+        return verdict
+
+    def _decide(self, claim: _Claim) -> Verdict:
+        if claim.record is None:
+            return self._decide_serving(claim.request, claim.machine)
+        if claim.request.signer == SERVING_SIGNER:
+            return Deny("a token cannot ask for a serving certificate")
+        return self._decide_client(claim.request, claim.record)
+
+    def _decide_client(self, request: CertificateRequest, record: JoinRecord) -> Verdict:
+        approval = self._approval_of(record.instance, record.launched_at)
+        if objection := objection_to_client(request, record, approval, self._now):
+            return objection
+        asked = self._checked(read_client_request(request.request, record.node_name))
+        if isinstance(asked, Wrong):
+            return convict_if(asked.convicts, asked.reason, approval)
+        others = {key for launch, one in self._approvals.items() if launch != record.launch for key in one.client_keys}
+        node = known(lambda: self._outside.kubernetes.node(record.node_name))
+        return decide_client(request, asked, record, approval, others, self._look_at(record.instance), node, self._now)
+
+    def _decide_serving(self, request: CertificateRequest, machine: InstanceId) -> Verdict:
+        seen = self._look_at(machine)
+        if not isinstance(seen.instance, Instance):
+            return Hold(seen.instance.reason if isinstance(seen.instance, Unknown) else "EC2 does not know the machine")
+        launched_at = seen.instance.launched_at
+        approval = self._approval_of(machine, launched_at)
+        if objection := objection_to_serving(request, approval):
+            return objection
+        asked = self._checked(read_serving_request(request.request, machine))
+        if isinstance(asked, Wrong):
+            return Deny(asked.reason)
+        joined = approval.client_at and any(
+            (one.instance, one.launched_at) == (machine, launched_at) for one in self._joins
+        )
+        let_in = True if joined else self._is_founder(machine)
+        return decide_serving(request, asked, machine, approval, seen, let_in=let_in, now=self._now)
+
+    def _checked(self, asked: Asked | Wrong) -> Asked | Wrong:
+        if isinstance(asked, Asked) and (wrong := self._outside.wrong_with_key(asked.der, asked.key)):
+            return Wrong(wrong)
+        return asked
+
+    def _write(self, approval: Approval) -> None:
+        written = self._approvals.get(approval.launch)
+        if approval != written:
+            self._outside.table.write_approval(approval, instead_of=written)
+            self._approvals[approval.launch] = approval
+
+    def _approval_of(self, machine: InstanceId, launched_at: datetime) -> Approval:
+        """Return what is written about a launch, an empty one when nothing is."""
+        nothing = Approval(machine, launched_at)
+        return self._approvals.get(nothing.launch, nothing)
+
+    @cached_property
+    def _joins(self) -> tuple[JoinRecord, ...]:
+        return self._outside.table.joins_of(self._only) if self._only else self._outside.table.joins()
+
+    @cached_property
+    def _approvals(self) -> dict[str, Approval]:
+        """All of them: no two machines may have one key."""
+        return {approval.launch: approval for approval in self._outside.table.approvals()}
+
+    @cached_property
+    def _groups(self) -> tuple[Group, ...] | Unknown:
+        return known(lambda: self._outside.autoscaling.groups(self._cluster))
+
+    def _look_at(self, machine: InstanceId) -> Seen:
+        if machine not in self._seen:
+            self._seen[machine] = Seen(known(lambda: self._outside.ec2.instance(machine)), self._place_of(machine))
+        return self._seen[machine]
+
+    def _place_of(self, machine: InstanceId) -> tuple[Group, Member] | Absent | Unknown:
+        if isinstance(self._groups, Unknown):
+            return self._groups
+        return Fleet(self._groups, others_known=False).place_of(machine) or Absent()
+
+    def _is_founder(self, machine: InstanceId) -> bool | Unknown:
+        founder = known(self._outside.initialised_by)
+        return founder if isinstance(founder, Unknown) else founder == machine
+
+
+def _in_turn(claims: Iterable[_Claim]) -> list[tuple[int, _Claim]]:
+    """Give each machine its turn, with its oldest request first, then with the next: none can crowd out the others."""
+    so_far: Counter[InstanceId] = Counter()
+    turns = []
+    for claim in sorted(claims, key=lambda one: (one.request.created_at, one.request.name)):
+        turns.append((so_far[claim.machine], claim))
+        so_far[claim.machine] += 1
+    return sorted(turns, key=lambda turn: turn[0])
+
+
+def _entry(request: CertificateRequest, machine: InstanceId | None, verdict: Verdict) -> dict[str, Any]:
+    return {
+        "request": request.name,
+        "uid": request.uid,
+        "signer": request.signer,
+        "machine": machine,
+        "reason": verdict.reason,
+    }

@@ -1,0 +1,67 @@
+"""What the approver asks of the outside, as it sees it. Errors are those of functions/remediate/outside.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from functions.cluster.facts import Absent
+from functions.cluster.joining import Approval, JoinRecord
+from functions.cluster.machine import Group, Instance, InstanceId, Node
+from functions.join.certificate_request import CertificateRequest
+
+KeyCheck = Callable[[bytes, bytes], str | None]
+"""Given a PKCS #10 request and the key in it, both in DER: what is wrong with key or signature, None for nothing."""
+
+
+class Ec2(Protocol):
+    def instance(self, instance: InstanceId) -> Instance | Absent: ...
+
+
+class AutoScaling(Protocol):
+    def groups(self, cluster: str) -> tuple[Group, ...]: ...
+
+
+class Table(Protocol):
+    def joins(self) -> tuple[JoinRecord, ...]: ...
+
+    def joins_of(self, instance: InstanceId) -> tuple[JoinRecord, ...]: ...
+
+    def approvals(self) -> tuple[Approval, ...]: ...
+
+    def write_approval(self, approval: Approval, *, instead_of: Approval | None) -> None:
+        """Raises ConflictError when the item is not, or no more, the one that was read."""
+
+
+class Kubernetes(Protocol):
+    def pending(self) -> tuple[CertificateRequest, ...]:
+        """The certificate signing requests that are neither approved nor denied nor failed."""
+
+    def approve(self, request: CertificateRequest, *, reason: str, message: str, at: datetime) -> None:
+        """Only the very object that was looked at; ConflictError when it is another one by now."""
+
+    def deny(self, request: CertificateRequest, *, reason: str, message: str, at: datetime) -> None:
+        """As `approve`. It is final: Kubernetes lets nobody take it back."""
+
+    def node(self, name: str) -> Node | Absent: ...
+
+
+class Journal(Protocol):
+    def tell(self, what: str, **fields: object) -> None: ...
+
+    def count(self, what: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Outside:
+    """Every edge that the approver may need. `initialised_by` is the machine that began the cluster, if it has."""
+
+    ec2: Ec2
+    autoscaling: AutoScaling
+    table: Table
+    kubernetes: Kubernetes
+    initialised_by: Callable[[], InstanceId | None]
+    wrong_with_key: KeyCheck
+    journal: Journal

@@ -1,0 +1,196 @@
+"""Evictions: what is asked, and what each answer of the API server means. The answers are its own, word by word."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from functions.edges.evictions import SLOW_DOWN, TIME_IS_UP, Pace, evict
+from functions.edges.kubernetes import KubernetesEdge
+from functions.edges.kubernetes_api import Credentials, KubernetesApi
+from functions.errors import RetryableError
+from functions.remediate.outside import Blocked
+from tests.integration.functions.answering import Answer, Request, Server, answer_json, answering
+from tests.integration.functions.kubernetes_objects import not_found, status
+from tests.unit.functions.builders import pod
+
+PODS = tuple(pod(f"web-{number}") for number in range(5))
+EVERY_PATH = {f"/api/v1/namespaces/default/pods/web-{number}/eviction" for number in range(5)}
+VIOLATES = "Cannot evict pod as it would violate the pod's disruption budget."
+SEVERAL = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
+
+
+def failure(code: int, message: str, **content: object) -> Answer:
+    whole = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message}
+    return answer_json(whole | content | {"code": code}, code)
+
+
+def caused(code: int, message: str, *causes: tuple[str, str]) -> Answer:
+    return failure(code, message, details={"causes": [{"reason": reason, "message": said} for reason, said in causes]})
+
+
+def slow_down(seconds: str) -> Answer:
+    headers = {"Retry-After": seconds}
+    return Answer(429, b"Too many requests, please try again later.\n", "text/plain; charset=utf-8", headers=headers)
+
+
+EVICTED = answer_json({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, 201)
+HELD = caused(429, VIOLATES, ("DisruptionBudget", "The disruption budget web needs 2 healthy pods and has 2 currently"))
+OTHER_UID = (
+    'Operation cannot be fulfilled on Pod "web-0": the UID in the precondition (uid-of-web-0) does not match the UID '
+    "in record (5b0d). The object might have been deleted and then recreated"
+)
+ENDING = 'pods "web-0" is forbidden: unable to create new content in namespace default because it is being terminated'
+
+
+@dataclass
+class Clock:
+    """Time goes by only while somebody sleeps."""
+
+    now: float = 100.0
+    slept: list[float] = field(default_factory=list)
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+    def pace(self, within_s: float = 5.0) -> Pace:
+        return Pace(within_s, clock=lambda: self.now, sleep=self.sleep)
+
+
+def edge(server: Server) -> KubernetesEdge:
+    return KubernetesEdge(lambda: Credentials(server.url, b"", b"", b""))
+
+
+def api(server: Server) -> KubernetesApi:
+    return KubernetesApi(lambda: Credentials(server.url, b"", b"", b""))
+
+
+def test_each_pod_is_evicted_only_under_its_uid() -> None:
+    with answering(EVICTED) as server:
+        assert edge(server).evict(PODS[:2]) == ()
+    assert sorted(server.requests, key=lambda request: request.path) == [
+        Request(
+            "POST",
+            f"/api/v1/namespaces/default/pods/{name}/eviction",
+            "application/json",
+            {
+                "apiVersion": "policy/v1",
+                "kind": "Eviction",
+                "metadata": {"name": name, "namespace": "default"},
+                "deleteOptions": {"preconditions": {"uid": f"uid-of-{name}"}},
+            },
+        )
+        for name in ("web-0", "web-1")
+    ]
+
+
+def test_no_pods_are_no_request() -> None:
+    with answering(EVICTED) as server:
+        assert edge(server).evict([]) == ()
+        assert server.requests == []
+
+
+GONE = {
+    "evicted": EVICTED,
+    "evicted, as other versions say it": answer_json({"kind": "Status", "metadata": {}}, 200),
+    "gone already": not_found("pods", "web-0"),
+    "another one by now": failure(409, OTHER_UID, reason="Conflict"),
+    "its namespace takes it away": caused(403, ENDING, ("NamespaceTerminating", "namespace default is being …")),
+}
+
+
+@pytest.mark.parametrize("answer", GONE)
+def test_a_pod_that_goes_or_is_gone_is_success(answer: str) -> None:
+    with answering(GONE[answer]) as server:
+        assert edge(server).evict(PODS) == ()
+        assert len(server.requests) == len(PODS)
+
+
+def test_a_pod_that_a_budget_holds_is_blocked_with_the_api_servers_words() -> None:
+    with answering(HELD) as server:
+        (blocked,) = edge(server).evict(PODS[:1])
+        assert len(server.requests) == 1
+    assert blocked == Blocked(PODS[0], "The disruption budget web needs 2 healthy pods and has 2 currently")
+
+
+def test_a_budget_that_is_still_being_processed_is_no_request_to_slow_down() -> None:
+    processed = "The disruption budget web is still being processed by the server."
+    answer = Answer(429, caused(429, VIOLATES, ("DisruptionBudget", processed)).body, headers={"Retry-After": "10"})
+    with answering(answer) as server:
+        assert edge(server).evict(PODS) == tuple(Blocked(one, processed) for one in PODS)
+
+
+def test_two_budgets_for_one_pod_are_told_as_something_that_a_person_has_to_mend() -> None:
+    with answering(failure(500, SEVERAL)) as server:
+        (blocked,) = edge(server).evict(PODS[:1])
+    assert blocked.reason.startswith(SEVERAL)
+    assert "A person has to mend" in blocked.reason
+
+
+OTHERWISE = {
+    "an object that is not the API server's own": Answer(404, b"404 page not found", "text/plain"),
+    "a precondition of somebody else": failure(409, "the object has been modified", reason="Conflict"),
+    "a webhook's refusal": failure(403, 'admission webhook "no.example" denied the request', reason="Forbidden"),
+    "no permission": status(403, "Forbidden"),
+    "unknown credentials": status(401, "Unauthorized"),
+    "trouble inside": failure(500, "etcdserver: request timed out", reason="InternalError"),
+    "a load balancer's page": Answer(503, b"<html>", "text/html"),
+    "causes that are none": failure(403, "?", details={"causes": None}),
+    "something else with a good status": Answer(200, b"<html>"),
+}
+
+
+@pytest.mark.parametrize("answer", OTHERWISE)
+def test_one_pod_that_fails_keeps_no_other_from_being_evicted_and_is_told(answer: str) -> None:
+    with answering(OTHERWISE[answer], EVICTED) as server, pytest.raises(RetryableError, match="evict Pod default/web-"):
+        edge(server).evict(PODS)
+    assert {request.path for request in server.requests} == EVERY_PATH
+
+
+def test_what_the_api_server_says_about_a_failure_is_told() -> None:
+    with answering(OTHERWISE["a webhook's refusal"]) as server, pytest.raises(RetryableError, match=r"no\.example"):
+        edge(server).evict(PODS[:1])
+
+
+def test_a_request_to_slow_down_is_kept_and_the_eviction_made_then() -> None:
+    clock = Clock()
+    with answering(slow_down("2"), slow_down("1"), EVICTED) as server:
+        assert evict(api(server), PODS[:1], clock.pace()) == ()
+        assert len(server.requests) == 3
+    assert clock.slept == [2.0, 1.0]
+
+
+@pytest.mark.parametrize("told", ["", "soon", "-1", "Sat, 21 Nov 2026 12:00:00 GMT"])
+def test_a_request_to_slow_down_that_names_no_seconds_is_a_second(told: str) -> None:
+    clock = Clock()
+    with answering(slow_down(told), EVICTED) as server:
+        assert evict(api(server), PODS[:1], clock.pace()) == ()
+    assert clock.slept == [1.0]
+
+
+def test_a_request_to_slow_down_for_longer_than_there_is_time_blocks_all_that_were_not_got_to() -> None:
+    clock = Clock()
+    many = tuple(pod(f"web-{number}") for number in range(200))
+    with answering(slow_down("60")) as server:
+        assert evict(api(server), many, clock.pace()) == tuple(Blocked(one, SLOW_DOWN) for one in many)
+        assert len(server.requests) < len(many), "the others heard what the first ones were told"
+    assert clock.slept == []
+
+
+def test_an_api_server_that_asks_again_and_again_to_slow_down_is_obeyed_until_the_time_is_up() -> None:
+    clock = Clock()
+    with answering(slow_down("2")) as server:
+        assert evict(api(server), PODS[:1], clock.pace(within_s=5.0)) == (Blocked(PODS[0], SLOW_DOWN),)
+        assert len(server.requests) == 3
+    assert clock.now == 104.0
+
+
+def test_a_pod_whose_turn_comes_too_late_is_not_asked_for() -> None:
+    clock = Clock()
+    pace = clock.pace(within_s=5.0)
+    clock.sleep(5.0)
+    with answering(EVICTED) as server:
+        assert evict(api(server), PODS[:1], pace) == (Blocked(PODS[0], TIME_IS_UP),)
+        assert server.requests == []

@@ -1,0 +1,331 @@
+"""A machine has credentials from the proof of its launch to its end, and every answer says why."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from functions.cluster.facts import Absent, Unknown
+from functions.cluster.joining import JoinState
+from functions.cluster.machine import CLUSTER_TAG, GROUP_TAG, ROLE_TAG, VERSION_TAG, InstanceState, Role
+from functions.join.admit import (
+    Arriving,
+    Decision,
+    Hold,
+    Keep,
+    Mint,
+    Nothing,
+    Refuse,
+    Revoke,
+    decide,
+    decide_without_cluster,
+)
+from tests.unit.functions.builders import CLUSTER, NOW, ONE, TWO, WORKERS, group, instance, member, node
+from tests.unit.functions.join.mint.launches import DEADLINE, IMAGE, LATER, denied, join, launch, launched
+
+UNKNOWN = Unknown("the service did not answer")
+NO_GROUP = (group(member(TWO)),)
+PAST_DEADLINE = NOW + DEADLINE
+EARLIER = NOW - timedelta(days=1)
+
+
+def decided(at: datetime = LATER, **changes: Any) -> Decision:
+    return decide(launch(**changes), at, DEADLINE)
+
+
+def listed_as(lifecycle_state: str) -> Any:
+    return (group(member(ONE, lifecycle_state), member(TWO)),)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"instance": launched(state=InstanceState.PENDING)},
+        {"groups": listed_as("Pending")},
+        {"groups": listed_as("Pending:Proceed")},
+        {"groups": listed_as("InService")},
+        {"instance": launched(tags={GROUP_TAG: WORKERS, ROLE_TAG: "control-plane"})},
+        {"joins": (join(JoinState.ENDED, launched_at=EARLIER),)},
+        {"approvals": (denied(launched_at=EARLIER),)},
+        {"version": "v1.36.0"},
+        {"version": "v1.36.3-eks-1234"},
+        {"image_tags": {VERSION_TAG: "v1.36.0"}},
+    ],
+)
+def test_a_machine_that_its_group_has_launched_is_given_a_token(changes: dict[str, Any]) -> None:
+    decision = decided(**changes)
+    assert isinstance(decision, Mint), decision
+    assert decision.arriving.record is None
+    assert decision.arriving.role is Role.WORKER
+
+
+@pytest.mark.parametrize(
+    ("old", "at"),
+    [
+        (join(JoinState.MINTING), NOW + timedelta(seconds=25)),
+        (join(JoinState.MINTING, secret_uid="uid"), LATER),
+        (join(expires_at=LATER), LATER),
+        (join(expires_at=LATER + timedelta(seconds=60)), LATER),
+        (join(expires_at=LATER - timedelta(hours=1)), LATER),
+    ],
+)
+def test_a_token_that_was_not_delivered_or_runs_out_is_replaced(old: Any, at: datetime) -> None:
+    decision = decided(at, joins=(old,))
+    assert isinstance(decision, Mint), decision
+    assert decision.arriving.record == old
+
+
+@pytest.mark.parametrize("expires_in_s", [61, 900])
+def test_a_token_that_is_good_is_kept(expires_in_s: int) -> None:
+    decision = decided(joins=(join(expires_at=LATER + timedelta(seconds=expires_in_s)),))
+    assert isinstance(decision, Keep)
+
+
+def test_a_token_is_kept_without_asking_what_only_a_new_one_needs() -> None:
+    assert isinstance(decided(joins=(join(),), version=UNKNOWN, image_tags=UNKNOWN, signing=("zzzzzz",)), Keep)
+
+
+ENDS: dict[str, tuple[dict[str, Any], str]] = {
+    "registered": ({"node": node(ONE)}, "its Node has registered"),
+    "deadline": ({"at": PAST_DEADLINE}, "its time to join is over: 480 s from 12:00:00Z"),
+    "denied": (
+        {"approvals": (denied(),)},
+        "the approver has proof against it: it asked for the name of another machine",
+    ),
+    "shutting down": ({"instance": launched(state=InstanceState.SHUTTING_DOWN)}, "EC2: shutting-down"),
+    "stopping": ({"instance": launched(state=InstanceState.STOPPING)}, "EC2: stopping"),
+    "stopped": ({"instance": launched(state=InstanceState.STOPPED)}, "EC2: stopped"),
+    "terminated": ({"instance": launched(state=InstanceState.TERMINATED)}, "EC2: terminated"),
+    "launched again": (
+        {"instance": launched(launched_at=LATER - timedelta(seconds=30))},
+        "it has been launched again, at 2026-11-21 12:01:30Z",
+    ),
+    "in no group": ({"groups": NO_GROUP}, f"no group of the cluster lists it any more, {WORKERS} did"),
+    "no groups": ({"groups": ()}, f"no group of the cluster lists it any more, {WORKERS} did"),
+    "unknown to EC2 and in no group": (
+        {"instance": Absent(), "groups": NO_GROUP},
+        f"no group of the cluster lists it any more, {WORKERS} did",
+    ),
+    "in another group": (
+        {"groups": (group(member(ONE), name="other"),)},
+        f"it is in other by now, not in {WORKERS}",
+    ),
+    "terminating": ({"groups": listed_as("Terminating:Wait")}, "Auto Scaling: Terminating:Wait"),
+    "standby": ({"groups": listed_as("Standby")}, "Auto Scaling: Standby"),
+    "detaching": ({"groups": listed_as("Detaching")}, "Auto Scaling: Detaching"),
+    "to a warm pool": ({"groups": listed_as("Warmed:Pending:Wait")}, "Auto Scaling: Warmed:Pending:Wait"),
+}
+
+
+@pytest.mark.parametrize("state", [JoinState.MINTING, JoinState.ISSUED])
+@pytest.mark.parametrize("end", ENDS)
+def test_every_end_of_a_launch_takes_its_token_away(end: str, state: JoinState) -> None:
+    changes, reason = ENDS[end]
+    decision = decided(joins=(join(state),), **changes)
+    assert isinstance(decision, Revoke), decision
+    assert (decision.record, decision.reason) == (join(state), reason)
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_what_a_call_may_still_be_making_is_not_taken_away_beside_it(end: str) -> None:
+    changes, _ = ENDS[end]
+    at = changes.get("at", LATER)
+    busy = join(JoinState.MINTING, busy_until=at + timedelta(seconds=1))
+    assert isinstance(decided(joins=(busy,), **changes), Hold)
+
+
+@pytest.mark.parametrize("end", sorted(ENDS.keys() - {"registered"}))
+def test_no_end_but_joining_needs_the_cluster_to_answer(end: str) -> None:
+    changes, reason = ENDS[end]
+    at = changes.get("at", LATER)
+    facts = launch(joins=(join(),), **{name: fact for name, fact in changes.items() if name != "at"})
+    first = decide_without_cluster(facts, at, DEADLINE)
+    assert isinstance(first, Revoke)
+    assert first.reason == reason
+
+
+@pytest.mark.parametrize("end", ["deadline", "terminated", "launched again", "in no group"])
+def test_one_proof_of_the_end_is_enough_whatever_else_is_unknown(end: str) -> None:
+    changes, reason = ENDS[end]
+    unknown: dict[str, Any] = dict.fromkeys(("instance", "groups", "approvals", "node"), UNKNOWN)
+    decision = decided(joins=(join(),), **(unknown | changes))
+    assert isinstance(decision, Revoke)
+    assert decision.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "gone"),
+    [
+        ({"instance": launched(state=InstanceState.TERMINATED)}, True),
+        ({"instance": launched(state=InstanceState.STOPPED)}, False),
+        ({"instance": Absent(), "groups": NO_GROUP}, True),
+        ({"instance": Absent(), "at": PAST_DEADLINE}, False),
+        ({"instance": Absent(), "groups": UNKNOWN, "at": PAST_DEADLINE}, False),
+        ({"instance": UNKNOWN, "groups": NO_GROUP}, False),
+        ({"node": node(ONE)}, False),
+    ],
+)
+def test_a_record_may_be_forgotten_only_once_its_machine_can_never_come_back(
+    changes: dict[str, Any], gone: bool
+) -> None:
+    decision = decided(joins=(join(),), **changes)
+    assert isinstance(decision, Revoke)
+    assert decision.gone is gone
+
+
+def test_ended_records_of_a_machine_that_is_gone_may_be_forgotten() -> None:
+    ended = (join(JoinState.ENDED, launched_at=EARLIER), join(JoinState.ENDED))
+    decision = decided(instance=launched(state=InstanceState.TERMINATED), joins=ended)
+    assert decision == Nothing("EC2: terminated", forget=ended)
+
+
+@pytest.mark.parametrize("name", ["instance", "groups", "joins", "approvals"])
+@pytest.mark.parametrize("joins", [(), (join(),), (join(JoinState.MINTING),)])
+def test_what_aws_and_the_table_do_not_say_is_held(name: str, joins: Any) -> None:
+    assert decided(**({"joins": joins} | {name: UNKNOWN})) == Hold("unknown: the service did not answer")
+
+
+@pytest.mark.parametrize("name", ["node", "version", "signing", "approved_unseen", "api_server", "image_tags"])
+def test_what_the_cluster_does_not_say_is_held(name: str) -> None:
+    unknown: dict[str, Any] = {name: UNKNOWN}
+    assert decided(**unknown) == Hold("unknown: the service did not answer")
+
+
+def test_a_cluster_that_was_not_asked_is_no_cluster_that_says_yes() -> None:
+    assert isinstance(decided(cluster_facts=None), Hold)
+
+
+def test_whether_it_has_joined_is_not_guessed() -> None:
+    assert isinstance(decided(joins=(join(),), node=UNKNOWN), Hold)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"instance": Absent()}, "Auto Scaling lists it, EC2 does not know it"),
+        ({"groups": NO_GROUP}, f"{WORKERS} has launched it by its tag, but does not list it yet"),
+        (
+            {"instance": launched(tags={CLUSTER_TAG: CLUSTER})},
+            "Auto Scaling has not tagged it with its group's name yet",
+        ),
+        (
+            {"joins": (join(launched_at=NOW + timedelta(seconds=9)),)},
+            "EC2 shows an earlier launch than the one on record",
+        ),
+        (
+            {"joins": (join(JoinState.ENDED, launched_at=EARLIER, busy_until=LATER + timedelta(seconds=1)),)},
+            "the bundle of its earlier launch was just deleted, the new one has to wait",
+        ),
+        ({"version": "next"}, "unknown: the API server says 'next' for its version"),
+    ],
+)
+def test_what_may_yet_become_true_is_held(changes: dict[str, Any], reason: str) -> None:
+    assert decided(**changes) == Hold(reason)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"instance": Absent(), "groups": NO_GROUP}, "EC2 does not know it"),
+        ({"instance": launched(state=InstanceState.STOPPED)}, "EC2: stopped"),
+        ({"instance": instance(ONE, tags={}), "groups": NO_GROUP}, "no group of the cluster lists it"),
+        ({"groups": NO_GROUP, "at": PAST_DEADLINE}, "no group of the cluster lists it"),
+        ({"groups": listed_as("Terminating:Wait")}, "Auto Scaling: Terminating:Wait"),
+        ({"groups": listed_as("Warmed:Pending:Wait")}, "Auto Scaling: Warmed:Pending:Wait"),
+        ({"at": PAST_DEADLINE}, "it was launched more than 480 s ago"),
+        ({"node": node(ONE)}, "it has its Node"),
+        ({"joins": (join(JoinState.ENDED),)}, "this launch had its token, and it has ended: it has joined"),
+    ],
+)
+def test_a_machine_that_has_nothing_to_join_for_gets_nothing(changes: dict[str, Any], reason: str) -> None:
+    assert decided(**changes) == Nothing(reason)
+
+
+REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
+    "another machine's Node": (
+        {"node": node(ONE, provider_id=f"aws:///us-east-1a/{TWO}")},
+        f"there is a Node {ONE} that says it is aws:///us-east-1a/{TWO}; find out what it is, then: "
+        f"kubectl delete node {ONE}",
+    ),
+    "a Node that says nothing": (
+        {"node": node(ONE, provider_id="")},
+        f"there is a Node {ONE} that has no providerID; find out what it is, then: kubectl delete node {ONE}",
+    ),
+    "a control plane's group": (
+        {"groups": (group(member(ONE), role=Role.CONTROL_PLANE),)},
+        f"its group {WORKERS} is tagged regrow:role=control-plane; only machines of a group with "
+        "regrow:role=worker are let in",
+    ),
+    "a group without a role": (
+        {"groups": (group(member(ONE), role=None),)},
+        f"its group {WORKERS} has no regrow:role that we know; only machines of a group with "
+        "regrow:role=worker are let in",
+    ),
+    "another group's": (
+        {"instance": launched(tags={GROUP_TAG: "other"})},
+        f"by its tag other has launched it, but {WORKERS} lists it; detach it from there",
+    ),
+    "denied before": (
+        {"approvals": (denied(),)},
+        "the approver has proof against it: it asked for the name of another machine",
+    ),
+    "an image without a version": (
+        {"image_tags": {"Name": "worker"}},
+        f"its image {IMAGE} is not tagged {VERSION_TAG}; say which kubelet it has: aws ec2 create-tags "
+        f"--resources {IMAGE} --tags Key={VERSION_TAG},Value=v1.2.3",
+    ),
+    "an image that is gone": (
+        {"image_tags": Absent()},
+        f"EC2 no longer has its image {IMAGE}, so what it runs cannot be known; renew the launch template",
+    ),
+    "an older image": (
+        {"image_tags": {VERSION_TAG: "v1.35.9"}},
+        f"its image {IMAGE} has Kubernetes v1.35.9, the API server v1.36.3; the group needs an image of v1.36",
+    ),
+    "a newer image": (
+        {"image_tags": {VERSION_TAG: "v1.37.0"}},
+        f"its image {IMAGE} has Kubernetes v1.37.0, the API server v1.36.3; the group needs an image of v1.36",
+    ),
+    "approval of anything": (
+        {"approved_unseen": ("system:bootstrappers:regrow:worker",)},
+        "the cluster approves the requests of system:bootstrappers:regrow:worker unseen, under any name; delete what "
+        "binds them: kubectl delete clusterrolebinding kubeadm:node-autoapprove-bootstrap",
+    ),
+    "tokens in public": (
+        {"signing": ("abcdef", "fedcba")},
+        "tokens sign kube-public/cluster-info, where anybody can attack them: abcdef, fedcba; "
+        "kubeadm token delete abcdef fedcba",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_what_a_person_has_to_mend_is_refused_with_the_way_to_mend_it(case: str) -> None:
+    changes, reason = REFUSALS[case]
+    assert decided(**changes) == Refuse(reason)
+
+
+@pytest.mark.parametrize(
+    "tag", ["1.36.3", "v1.36", "v1.36.3 ", " v1.36.3", "v1.36.3\n", "v1.36.x", "latest", "v1.36.3-rc.1"]
+)
+def test_a_version_tag_that_is_garbled_is_quoted_and_not_guessed_at(tag: str) -> None:
+    decision = decided(image_tags={VERSION_TAG: tag})
+    assert isinstance(decision, Refuse)
+    assert f"is tagged {VERSION_TAG}={tag!r}, which is no version" in decision.reason
+    assert f"aws ec2 create-tags --resources {IMAGE}" in decision.reason
+
+
+def test_all_that_has_to_be_mended_is_said_at_once_and_before_what_is_unknown() -> None:
+    decision = decided(image_tags={}, signing=("abcdef",), approved_unseen=UNKNOWN, version=UNKNOWN)
+    assert isinstance(decision, Refuse)
+    assert "create-tags" in decision.reason
+    assert "kubeadm token delete abcdef" in decision.reason
+
+
+def test_the_cluster_is_asked_only_about_a_launch_that_aws_and_the_table_prove() -> None:
+    first = decide_without_cluster(launch(cluster_facts=None), LATER, DEADLINE)
+    assert isinstance(first, Arriving)
+    assert (first.instance, first.group.name, first.record) == (launched(), WORKERS, None)

@@ -1,0 +1,350 @@
+"""One call of the mint function: what is there afterwards, what it answers, and what nobody ever gets to read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from functions.cluster.facts import Absent
+from functions.cluster.joining import Approval, JoinState
+from functions.cluster.machine import VERSION_TAG, InstanceState
+from functions.errors import ConfigurationError, ConflictError, PermanentError, RetryableError
+from tests.unit.functions.builders import CLUSTER, NOW, ONE, TWO, WORKERS, group, member, node
+from tests.unit.functions.join.mint.launches import API_SERVER, DEADLINE, IMAGE, denied, join, launched
+from tests.unit.functions.join.mint.mint_world import Call, MintWorld
+
+OURS = "system:bootstrappers:regrow:worker"
+KUBEADMS = "system:bootstrappers:kubeadm:default-node-token"
+
+
+def a_minted_world(**changes: Any) -> MintWorld:
+    world = MintWorld()
+    assert world.did() == "minted"
+    world.now += timedelta(seconds=30)
+    for name, value in changes.items():
+        setattr(world, name, value)
+    return world
+
+
+def assert_nothing_is_left(world: MintWorld) -> None:
+    assert (world.secrets, world.bundles) == ({}, {})
+
+
+def assert_one_token_and_its_bundle(world: MintWorld) -> None:
+    """All three say the same: the record, the Secret and the bundle."""
+    ((uid, token),) = world.secrets.values()
+    record = world.record
+    assert record is not None
+    assert record.state is JoinState.ISSUED
+    assert (record.token_id, record.secret_uid, record.expires_at) == (token.id, uid, token.expires_at)
+    assert world.bundles[ONE].token == token
+
+
+def at(method: str, nth: int, do: Callable[[], object]) -> Callable[[Call], None]:
+    def interfere(call: Call) -> None:
+        if call == Call(method, nth):
+            do()
+
+    return interfere
+
+
+def failing(error: Exception) -> Callable[[], object]:
+    def fail() -> None:
+        raise error
+
+    return fail
+
+
+def test_a_machine_that_may_join_has_a_record_a_token_and_a_bundle_that_agree() -> None:
+    world = MintWorld()
+    assert world.mint() == {"did": "minted", "machine": ONE, "reason": f"{WORKERS}: it has been launched"}
+    assert_one_token_and_its_bundle(world)
+    assert world.violations == []
+
+
+def test_the_record_binds_the_token_to_one_launch_of_one_machine() -> None:
+    world = MintWorld(now=NOW + timedelta(seconds=5))
+    world.mint()
+    (token_id,) = world.secrets
+    assert world.record == join(
+        token_id=token_id,
+        secret_uid=f"uid-of-{token_id}",
+        issued_at=world.now,
+        expires_at=world.now + timedelta(minutes=15),
+        busy_until=world.now + timedelta(seconds=25),
+    )
+    assert world.kept_until == {world.record.launch: None}
+
+
+def test_the_token_is_the_machines_own_and_in_no_group_but_ours() -> None:
+    world = MintWorld()
+    world.mint()
+    ((_, token),) = world.secrets.values()
+    assert re.fullmatch("[a-z0-9]{6}", token.id)
+    assert re.fullmatch("[a-z0-9]{16}", token.secret)
+    assert (token.machine, token.group) == (ONE, "system:bootstrappers:regrow:worker")
+    assert world.bundles[ONE].api_server == API_SERVER
+    assert world.bundles[ONE].cluster == CLUSTER
+
+
+def test_a_second_call_finds_it_all_there() -> None:
+    world = a_minted_world()
+    before = (dict(world.secrets), dict(world.bundles), world.record)
+    assert world.did() == "is_minted"
+    assert (world.secrets, world.bundles, world.record) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"node": node(ONE)}, "its Node has registered"),
+        ({"approvals": (denied(),)}, "the approver has proof against it: it asked for the name of another machine"),
+        ({"now": NOW + DEADLINE}, "its time to join is over: 480 s from 12:00:00Z"),
+        ({"instance": launched(state=InstanceState.SHUTTING_DOWN)}, "EC2: shutting-down"),
+        ({"groups": (group(member(ONE, "Terminating:Wait")),)}, "Auto Scaling: Terminating:Wait"),
+        ({"groups": (group(member(TWO)),)}, f"no group of the cluster lists it any more, {WORKERS} did"),
+    ],
+)
+def test_at_the_end_of_its_launch_a_machine_loses_both_and_gets_neither_again(
+    changes: dict[str, Any], reason: str
+) -> None:
+    world = a_minted_world(**changes)
+    assert world.mint() == {"did": "revoked", "machine": ONE, "reason": reason}
+    assert_nothing_is_left(world)
+    assert world.record is not None
+    assert (world.record.state, world.record.ended_because) == (JoinState.ENDED, reason)
+    world.node, world.approvals, world.instance = Absent(), (), launched()
+    world.groups = MintWorld().groups
+    assert world.did() == "nothing"
+    assert_nothing_is_left(world)
+
+
+def test_a_machine_that_is_gone_is_revoked_without_asking_the_cluster_anything_but_the_deletion() -> None:
+    world = a_minted_world()
+    world.end_launch()
+    world.calls.clear()
+    assert world.did() == "revoked"
+    assert set(world.calls) == {
+        *("instance", "groups", "joins_of", "approvals_of", "write_join", "delete_bundle", "delete_token"),
+    }
+
+
+def test_the_record_of_a_machine_that_is_gone_is_kept_for_thirty_days_and_no_sooner_forgotten() -> None:
+    world = a_minted_world(node=node(ONE))
+    assert world.did() == "revoked"
+    assert world.record is not None
+    assert world.kept_until == {world.record.launch: None}
+    world.end_launch()
+    assert world.did() == "nothing"
+    assert world.kept_until == {world.record.launch: world.now + timedelta(days=30)}
+
+
+def test_a_token_that_runs_out_is_renewed_under_a_new_id_and_the_old_one_is_deleted() -> None:
+    world = a_minted_world()
+    (old,) = world.secrets
+    assert world.record is not None
+    short = replace(world.record, expires_at=world.now + timedelta(seconds=60))
+    world.joins = {short.launch: short}
+    held = world.mint()
+    assert (held["did"], world.secrets) == ("held", {})
+    assert "its old bundle was just deleted" in held["reason"]
+    assert world.settle() == "minted"
+    assert old not in world.secrets
+    assert_one_token_and_its_bundle(world)
+    assert world.violations == []
+
+
+def test_an_instance_that_was_launched_again_loses_the_old_launchs_token_and_gets_its_own() -> None:
+    world = a_minted_world()
+    (old,) = world.secrets
+    world.instance = launched(launched_at=world.now)
+    assert world.did() == "revoked"
+    assert_nothing_is_left(world)
+    world.now += timedelta(seconds=30)
+    assert world.did() == "minted"
+    assert old not in world.secrets
+    assert len(world.joins) == 2
+    assert_one_token_and_its_bundle(world)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"instance": Absent(), "groups": (group(member(TWO)),)},
+        {"instance": launched(state=InstanceState.TERMINATED)},
+        {"groups": (group(member(ONE, "Warmed:Pending:Wait")),)},
+        {"node": node(ONE)},
+        {"now": NOW + DEADLINE},
+        {"image_tags": {}},
+        {"image_tags": {VERSION_TAG: "v1.35.0"}},
+        {"version": "v1.37.0"},
+        {"signing": ("abcdef",)},
+        {"approved_unseen": frozenset({OURS})},
+        {"approved_unseen": frozenset({KUBEADMS})},
+        {"approvals": (denied(),)},
+    ],
+)
+def test_a_machine_that_may_not_join_leaves_no_trace(changes: dict[str, Any]) -> None:
+    world = MintWorld(**changes)
+    assert world.did() in {"nothing", "refused"}
+    assert_nothing_is_left(world)
+    assert world.joins == {}
+
+
+READS = [
+    *("instance", "groups", "joins_of", "approvals_of"),
+    *("node", "version", "signing_tokens", "approves_unseen", "api_server", "image_tags"),
+]
+
+
+@pytest.mark.parametrize("error", [RetryableError("no answer"), ConfigurationError("not allowed")])
+@pytest.mark.parametrize("read", READS)
+def test_what_cannot_be_read_is_held_and_nothing_is_minted(read: str, error: Exception) -> None:
+    world = MintWorld()
+    world.before = at(read, 1, failing(error))
+    assert world.mint() == {"did": "held", "machine": ONE, "reason": f"unknown: {error}"}
+    assert_nothing_is_left(world)
+    assert world.joins == {}
+
+
+@pytest.mark.parametrize("read", ["instance", "groups", "joins_of", "approvals_of", "node"])
+def test_what_cannot_be_read_is_held_and_nothing_is_revoked(read: str) -> None:
+    world = a_minted_world()
+    world.before = at(read, world.calls[read] + 1, failing(RetryableError("no answer")))
+    assert world.did() == "held"
+    assert_one_token_and_its_bundle(world)
+
+
+@pytest.mark.parametrize(
+    ("approved", "no_answer_about", "did"),
+    [(OURS, KUBEADMS, "refused"), (KUBEADMS, OURS, "refused"), ("", KUBEADMS, "held"), ("", OURS, "held")],
+)
+def test_one_group_that_is_approved_unseen_is_enough_and_one_unknown_is_too_much(
+    approved: str, no_answer_about: str, did: str
+) -> None:
+    world = MintWorld(approved_unseen=frozenset({approved}), no_answer_about=frozenset({no_answer_about}))
+    assert world.did() == did
+    assert world.joins == {}
+
+
+def test_a_record_that_changes_under_us_is_held() -> None:
+    world = MintWorld()
+
+    def somebody_else_writes() -> None:
+        record = join(JoinState.MINTING, token_id="theirs")
+        world.joins[record.launch] = record
+
+    world.before = at("write_join", 1, somebody_else_writes)
+    assert world.mint() == {
+        "did": "held",
+        "machine": ONE,
+        "reason": "the join record is another one by now",
+    }
+    assert_nothing_is_left(world)
+
+
+def test_an_id_that_is_taken_is_drawn_again_and_its_owner_is_left_alone() -> None:
+    world = MintWorld()
+    foreseen = MintWorld()
+    foreseen.mint()
+    (taken,) = foreseen.secrets
+    somebodys = replace(foreseen.secrets[taken][1], machine=TWO)
+    world.secrets[taken] = ("somebody's", somebodys)
+    assert world.did() == "minted"
+    assert world.secrets.pop(taken) == ("somebody's", somebodys)
+    assert_one_token_and_its_bundle(world)
+    assert world.violations == []
+
+
+def test_ids_that_are_taken_again_and_again_are_held() -> None:
+    world = MintWorld(choose=lambda alphabet: alphabet[0])
+    foreseen = MintWorld(choose=lambda alphabet: alphabet[0])
+    foreseen.mint()
+    world.secrets = {token_id: ("theirs", replace(one, machine=TWO)) for token_id, (_, one) in foreseen.secrets.items()}
+    assert world.mint()["reason"] == "3 token ids in a row were taken"
+    assert world.bundles == {}
+
+
+def test_a_bundle_that_lies_where_none_should_is_replaced() -> None:
+    world, other = MintWorld(), MintWorld(choose=lambda alphabet: alphabet[0])
+    other.mint()
+    world.bundles = dict(other.bundles)
+    assert world.did() == "held"
+    assert world.settle() == "minted"
+    assert_one_token_and_its_bundle(world)
+    assert world.violations == []
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        None,
+        "i-00000000000000001",
+        [],
+        {},
+        {"machine": None},
+        {"machine": 7},
+        {"machine": [ONE]},
+        {"machine": "i-1"},
+        {"machine": f"{ONE}\n"},
+        {"machine": f" {ONE}"},
+        {"machine": ONE.upper()},
+        {"machine": f"{ONE}/../other"},
+        {"machine": 'i-00000000000000001", "role": "control-plane'},
+        {"machine": "drill-worker"},
+        {"machine": ONE, "role": "control-plane"},
+        {"machine": ONE, "group": WORKERS},
+        {"instance": ONE},
+    ],
+)
+def test_a_request_that_names_anything_but_an_instance_is_refused_before_anything_is_asked(request_: Any) -> None:
+    world = MintWorld()
+    with pytest.raises(PermanentError):
+        world.mint(request_)
+    assert world.calls == {}
+
+
+SECRETIVE = [
+    ("create_token", lambda secret: RetryableError(f"422 data: Invalid value {secret}")),
+    ("put_bundle", lambda secret: RetryableError(f'ValidationException: Value \'{{"token": "{secret}"}}\' at value')),
+    ("put_bundle", lambda secret: ConflictError(f"already exists: {secret}")),
+]
+
+
+@pytest.mark.parametrize(("method", "error"), SECRETIVE)
+def test_an_error_that_quotes_the_token_is_passed_on_without_its_secret(
+    method: str, error: Callable[[str], Exception]
+) -> None:
+    foreseen = MintWorld()
+    foreseen.mint()
+    ((_, token),) = foreseen.secrets.values()
+    world = MintWorld()
+    world.before = at(method, 1, failing(error(token.whole)))
+    said = json.dumps(world.mint())
+    assert token.secret not in said
+
+
+def test_no_answer_record_or_repr_ever_shows_the_secret() -> None:
+    world = MintWorld()
+    answered = world.mint()
+    ((_, token),) = world.secrets.values()
+    everything = [answered, world.joins, world.bundles[ONE], token, world.outside]
+    assert not any(token.secret in repr(one) for one in everything)
+
+
+def test_what_the_group_and_the_image_are_called_comes_from_aws_alone() -> None:
+    world = MintWorld()
+    world.mint()
+    assert world.record is not None
+    assert (world.record.group, world.record.image, world.record.zone) == (WORKERS, IMAGE, "us-east-1a")
+
+
+def test_the_approval_of_an_earlier_launch_is_no_proof_against_this_one() -> None:
+    world = MintWorld(approvals=(Approval(ONE, NOW - timedelta(days=1), denied="it asked for too much"),))
+    assert world.did() == "minted"
