@@ -1,4 +1,4 @@
-"""`python -m bench`: take the figures and write them to bench/figures.json. Presets and the drain are processes of their own."""
+"""`python -m bench`: take the figures and write them to bench/figures.json, each part in a process of its own."""
 
 from __future__ import annotations
 

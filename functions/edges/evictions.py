@@ -1,7 +1,9 @@
 """The eviction API, and what its answers mean (Kubernetes, API-initiated eviction; pod/storage/eviction.go).
 
 Disruption budgets are weighed before the uid is compared, so a budget may answer for the pod that took the place of
-the one that was meant.
+the one that was meant. Of evictions under one budget that come together, the API server lets one after another try
+again each half second, up to ten; one that we hung up on may count against its budget for two minutes more. So there
+is little time to ask in and much to wait for the answers.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from functions.remediate.outside import Blocked
 
 SLOW_DOWN = "the API server asks to slow down"
 TIME_IS_UP = "the API server was too slow for it to have its turn"
+ASK_WITHIN_S = 3.0
+_TIMEOUT_S = (2.0, 7.0)  # for the connection and for the answer
 _OTHER_UID = "UID in the precondition"
 _SEVERAL_BUDGETS = "more than one PodDisruptionBudget"
 _PAUSE_S = 1.0  # the least that the API server ever asks for
@@ -88,7 +92,15 @@ def _ask(api: KubernetesApi, pod: Pod) -> None:
         "metadata": {"name": pod.name, "namespace": pod.namespace},
         "deleteOptions": {"preconditions": {"uid": pod.uid}},
     }
-    api.ask(f"evict Pod {pod}", "CoreV1Api", "create_namespaced_pod_eviction", pod.name, pod.namespace, eviction)
+    api.ask(
+        f"evict Pod {pod}",
+        "CoreV1Api",
+        "create_namespaced_pod_eviction",
+        pod.name,
+        pod.namespace,
+        eviction,
+        _request_timeout=_TIMEOUT_S,
+    )
 
 
 def _goes_anyway(error: AnswerError) -> bool:

@@ -23,7 +23,6 @@ from functions.remediate.outside import Blocked
 
 _FINISHED_PHASES = frozenset({"Succeeded", "Failed"})
 _MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
-_ASK_FOR_EVICTIONS_S = 5.0  # the last ones asked for may take the request's own timeout on top
 _OUT_OF_SERVICE = Taint(OUT_OF_SERVICE_TAINT, "NoExecute", "nodeshutdown")
 
 
@@ -83,7 +82,7 @@ class KubernetesEdge:
                 deleted.result()
 
     def evict(self, pods: Iterable[Pod]) -> tuple[Blocked, ...]:
-        return evictions.evict(self._api, pods, evictions.Pace(_ASK_FOR_EVICTIONS_S))
+        return evictions.evict(self._api, pods, evictions.Pace(evictions.ASK_WITHIN_S))
 
     def delete_node(self, name: str, uid: str) -> None:
         try:

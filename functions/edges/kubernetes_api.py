@@ -117,7 +117,8 @@ class KubernetesApi:
 
         call = getattr(getattr(client, api)(self._connection()[0]), method)
         with _speaking(what, self._forget_connection):
-            answer = call(*arguments, **options, _preload_content=False, _request_timeout=self._timeout_s)
+            options.setdefault("_request_timeout", self._timeout_s)
+            answer = call(*arguments, **options, _preload_content=False)
             content = json.loads(answer.data)
             field_name, kind = holds
             if not isinstance(content, dict) or not isinstance(content.get(field_name), kind):

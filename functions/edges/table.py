@@ -84,9 +84,10 @@ class TableEdge:
     def approvals_of(self, instance: InstanceId) -> tuple[Approval, ...]:
         return tuple(_approval(item) for item in self._query("approval", f"{instance}#"))
 
-    def write_approval(self, approval: Approval, *, instead_of: Approval | None) -> None:
+    def write_approval(self, approval: Approval, *, instead_of: Approval | None, keep_until: datetime) -> None:
         """As `write_join`."""
         item = {"pk": "approval", "sk": approval.launch, **_without_none(_approval_attributes(approval))}
+        item["expires_at"] = int(keep_until.timestamp())
         if not self._put(item, only_over=_approval_attributes(instead_of) if instead_of else {}):
             raise ConflictError(f"the approval of {approval.instance} is another one by now")
 

@@ -28,6 +28,7 @@ from functions.cluster.machine import (
 from functions.join.delivery import ApiServer
 
 KUBEADM_GROUP = "system:bootstrappers:kubeadm:default-node-token"
+_APPROVED_UNSEEN_ROLE = "system:certificates.k8s.io:certificatesigningrequests:nodeclient"
 RENEW_BEFORE_EXPIRY = timedelta(seconds=60)
 _ARRIVING = frozenset({InstanceState.PENDING, InstanceState.RUNNING})
 _IMAGE_VERSION = re.compile(r"v(\d{1,3}\.\d{1,3})\.\d{1,3}")
@@ -286,7 +287,7 @@ def _version_skew(instance: Instance, seen: ClusterFacts) -> str | Unknown | Non
         found = f"tagged {VERSION_TAG}={tagged!r}, which is no version" if tagged else f"not tagged {VERSION_TAG}"
         return (
             f"its image {instance.image} is {found}; say which kubelet it has: "
-            f"aws ec2 create-tags --resources {instance.image} --tags Key={VERSION_TAG},Value=v1.2.3"
+            f"aws ec2 create-tags --resources {instance.image} --tags Key={VERSION_TAG},Value=vX.Y.Z"
         )
     if isinstance(seen.version, Unknown):
         return seen.version
@@ -307,7 +308,8 @@ def _unseen_approval(seen: ClusterFacts) -> str | Unknown | None:
     if seen.approved_unseen:
         return (
             f"the cluster approves the requests of {' and '.join(seen.approved_unseen)} unseen, under any name; delete "
-            "what binds them: kubectl delete clusterrolebinding kubeadm:node-autoapprove-bootstrap"
+            f"every ClusterRoleBinding of theirs to {_APPROVED_UNSEEN_ROLE}; kubeadm's own: "
+            "kubectl delete clusterrolebinding kubeadm:node-autoapprove-bootstrap"
         )
     return None
 

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -44,6 +44,7 @@ from functions.join.decide import (
 from functions.join.pkcs10 import Asked, Wrong, read_client_request, read_serving_request
 
 APPROVED, DENIED = "RegrowInstanceVerified", "RegrowRefused"
+APPROVAL_KEPT = timedelta(days=400)  # longer than a certificate may last, so a machine that renews is always known
 MOST_OF_ONE_MACHINE = 10  # requests decided in one call; a machine that makes more only delays its own
 _BOOTSTRAP_USER = re.compile(re.escape(BOOTSTRAP_USER_PREFIX) + f"(?P<token>{TOKEN_ID.pattern})")
 _REASONS_TOLD = 5
@@ -192,11 +193,13 @@ class _Call:
         asked = self._checked(read_serving_request(request.request, machine))
         if isinstance(asked, Wrong):
             return Deny(asked.reason)
-        joined = approval.client_at and any(
-            (one.instance, one.launched_at) == (machine, launched_at) for one in self._joins
-        )
-        let_in = True if joined else self._is_founder(machine)
+        let_in = True if self._joined(machine) else self._is_founder(machine)
         return decide_serving(request, asked, machine, approval, seen, let_in=let_in, now=self._now)
+
+    def _joined(self, machine: InstanceId) -> bool:
+        """Whether any launch of it was let in: one that was stopped and started still has its certificate."""
+        launches = (join.launched_at for join in self._joins if join.instance == machine)
+        return any(self._approval_of(machine, launched_at).client_at for launched_at in launches)
 
     def _checked(self, asked: Asked | Wrong) -> Asked | Wrong:
         if isinstance(asked, Asked) and (wrong := self._outside.wrong_with_key(asked.der, asked.key)):
@@ -206,7 +209,8 @@ class _Call:
     def _write(self, approval: Approval) -> None:
         written = self._approvals.get(approval.launch)
         if approval != written:
-            self._outside.table.write_approval(approval, instead_of=written)
+            keep_until = self._now + APPROVAL_KEPT
+            self._outside.table.write_approval(approval, instead_of=written, keep_until=keep_until)
             self._approvals[approval.launch] = approval
 
     def _approval_of(self, machine: InstanceId, launched_at: datetime) -> Approval:

@@ -31,7 +31,7 @@ class Table(Protocol):
 
     def approvals(self) -> tuple[Approval, ...]: ...
 
-    def write_approval(self, approval: Approval, *, instead_of: Approval | None) -> None:
+    def write_approval(self, approval: Approval, *, instead_of: Approval | None, keep_until: datetime) -> None:
         """Raises ConflictError when the item is not, or no more, the one that was read."""
 
 

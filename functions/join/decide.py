@@ -153,7 +153,7 @@ def decide_serving(
     now: datetime,
 ) -> Verdict:
     """As `decide_client`, for a serving certificate. `approval` is that of the machine's present launch; `let_in` says
-    whether that launch joined by us, or founded the cluster.
+    whether any launch of the machine joined by us, or the machine founded the cluster.
     """
     match seen:
         case Seen(instance=Unknown(reason)) | Seen(place=Unknown(reason)):
@@ -169,7 +169,7 @@ def decide_serving(
     if isinstance(let_in, Unknown):
         return Hold(let_in.reason)
     if not let_in:
-        return Hold(f"the machine, launched at {_time(instance.launched_at)}, was not let in by us")
+        return Hold("the machine was not let in by us")
     if objection := _objection_to_names(asked, instance, machine):
         return objection
     reason = f"{machine} in group {group.name}, launched at {_time(instance.launched_at)}"

@@ -38,7 +38,7 @@ from functions.join.admit import (
 )
 from functions.join.delivery import Bundle
 from functions.join.minting_outside import MintingOutside
-from functions.join.token import Choose, draw, redacted
+from functions.join.token import Choose, Token, draw, redacted
 from functions.settings import Settings
 
 BUSY = timedelta(seconds=25)
@@ -157,9 +157,7 @@ class _Minter:
             if bundle_was_there:
                 return Answer("held", f"{decision.reason}; its old bundle was just deleted, the new one has to wait")
         for _ in range(_DRAWS):
-            token = draw(self.machine, decision.arriving.role, self.choose, now=self.now)
-            before, record = record, self._record_of(decision.arriving, token.id, token.expires_at)
-            self._write(record, instead_of=before)
+            token, record = self._draw(decision.arriving, instead_of=record)
             try:
                 uid = self.outside.kubernetes.create_token(token)
             except ConflictError:
@@ -167,6 +165,7 @@ class _Minter:
             self.outside.bundles.put(Bundle(self.settings.cluster, decision.api_server, token))
             self._write(replace(record, state=JoinState.ISSUED, secret_uid=uid), instead_of=record)
             return Answer("minted", decision.reason)
+        self._draw(decision.arriving, instead_of=record)  # what the record names will be deleted
         return Answer("held", f"{_DRAWS} token ids in a row were taken")
 
     def _revoke(self, decision: Revoke) -> Answer:
@@ -186,9 +185,11 @@ class _Minter:
         self.outside.kubernetes.delete_token(record.token_id, record.secret_uid)
         return claimed, bundle_was_there
 
-    def _record_of(self, arriving: Arriving, token_id: str, expires_at: datetime) -> JoinRecord:
+    def _draw(self, arriving: Arriving, *, instead_of: JoinRecord | None) -> tuple[Token, JoinRecord]:
+        """Draw a token and write down its id before it is anywhere else."""
         instance = arriving.instance
-        return JoinRecord(
+        token = draw(self.machine, arriving.role, self.choose, now=self.now)
+        record = JoinRecord(
             instance=self.machine,
             launched_at=instance.launched_at,
             group=arriving.group.name,
@@ -196,12 +197,14 @@ class _Minter:
             node_name=self.machine,
             zone=instance.zone,
             image=instance.image,
-            token_id=token_id,
+            token_id=token.id,
             state=JoinState.MINTING,
             issued_at=self.now,
-            expires_at=expires_at,
+            expires_at=token.expires_at,
             busy_until=self.now + BUSY,
         )
+        self._write(record, instead_of=instead_of)
+        return token, record
 
     def _write(self, record: JoinRecord, *, instead_of: JoinRecord | None, gone: bool = False) -> None:
         keep_until = self.now + RECORD_KEPT if gone else None

@@ -14,7 +14,7 @@ KUBEADM = "kubeadm.k8s.io/v1beta4"
 KUBELET = "kubelet.config.k8s.io/v1beta1"
 API_PORT = 6443
 LOAD_BALANCER_WAIT = "5m0s"
-DISCOVERY_WAIT = "1m0s"  # a token that was replaced meanwhile is refused for all of it; then the new one is fetched
+DISCOVERY_WAIT = "30s"  # a token that was replaced meanwhile is refused for all of it; then the new one is fetched
 # kubeadm's bootstrap-token phase would leave a token in a group whose certificate requests are approved unseen, and
 # sign cluster-info with it for anybody to attack offline. What else it does, infra/kubernetes/joining.yaml does.
 SKIPPED_PHASES = ["bootstrap-token", "show-join-command"]

@@ -121,7 +121,7 @@ def asked(review: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def wait_until_minting_is_confined() -> None:
+def wait_until_minting_is_confined(within_s: float = SETTLED_WITHIN_S) -> None:
     """Until the API server keeps the minter from making any Secret but a token; it takes new policies up late."""
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "regrow-probe", "namespace": "kube-system"}}
     minter = ["--as", "regrow:mint", "--as-group", FUNCTION_GROUPS["mint"]]
@@ -136,13 +136,13 @@ def wait_until_minting_is_confined() -> None:
             raise
         raise NodeError("the minter may still make any Secret")
 
-    insist(refused)
+    insist(refused, within_s)
     log("the minter can make join tokens alone")
 
 
-def insist(step: Callable[[], Any]) -> Any:
+def insist(step: Callable[[], Any], within_s: float = SETTLED_WITHIN_S) -> Any:
     """Take the step until it succeeds: the API server may still be settling behind its load balancer."""
-    deadline = time.monotonic() + SETTLED_WITHIN_S
+    deadline = time.monotonic() + within_s
     said = ""
     while True:
         try:

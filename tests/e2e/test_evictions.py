@@ -73,18 +73,17 @@ def test_a_pod_that_was_made_anew_under_the_same_name_is_not_evicted(core: Any, 
 
 
 def test_a_pod_that_was_made_anew_and_has_not_started_is_not_evicted_and_keeps_no_other_waiting(
-    scene: Scene, core: Any
+    core: Any, kubernetes: KubernetesEdge
 ) -> None:
     """The API server compares a pending pod's uid twenty times, half a second apart, before it says no."""
-    impatient = edge_of(scene, timeout_s=(2.0, 1.0))
     run(core, "web-0")
     run(core, "web-1")
-    meant = impatient.pods_on(NAME)
+    meant = kubernetes.pods_on(NAME)
     core.delete_namespaced_pod("web-0", NAMESPACE, grace_period_seconds=0)
     core.create_namespaced_pod(NAMESPACE, pod_json("web-0"))
     with pytest.raises(RetryableError, match=f"evict Pod {NAMESPACE}/web-0"):
-        impatient.evict(meant)
-    (there,) = impatient.pods_on(NAME)
+        kubernetes.evict(meant)
+    (there,) = kubernetes.pods_on(NAME)
     assert there.name == "web-0"
     assert not there.ending
 
@@ -174,10 +173,10 @@ def test_a_drain_says_since_when_once_also_under_a_persons_cordon_and_a_restore_
     assert restored.unschedulable, "a person has cordoned it"
 
 
-def edge_of(scene: Scene, **options: Any) -> KubernetesEdge:
+def edge_of(scene: Scene) -> KubernetesEdge:
     """With the credentials that the control plane published for passes."""
     parameter = f"/regrow/{scene.cluster.name}/kubeconfig/remediate"
-    return KubernetesEdge(lambda: read_credentials(scene.client("ssm"), parameter), **options)
+    return KubernetesEdge(lambda: read_credentials(scene.client("ssm"), parameter))
 
 
 def seen(kubernetes: KubernetesEdge) -> Node:

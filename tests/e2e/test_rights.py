@@ -191,11 +191,8 @@ REFUSED_SECRETS: dict[str, tuple[dict[str, str], str]] = {
 def test_the_minter_may_not_make_a_token_with(scene: Scene, minter: client.ApiClient, what: str) -> None:
     changed, because = REFUSED_SECRETS[what]
     before = secrets_of(scene)
-    create: Call = lambda api: client.CoreV1Api(api).create_namespaced_secret(  # noqa: E731
-        "kube-system",
-        token_secret(**changed),  # type: ignore[arg-type] # leave_out among them
-    )
-    refused = refusal_of(create, minter)
+    secret = token_secret(**changed)
+    refused = refusal_of(lambda api: client.CoreV1Api(api).create_namespaced_secret("kube-system", secret), minter)
     assert refused.status == 422
     assert because in refused.body
     assert secrets_of(scene) == before

@@ -13,6 +13,7 @@ from functions.cluster.machine import InstanceId, Role
 from functions.edges.alerts import AlertsEdge
 from functions.edges.autoscaling import AutoScalingEdge
 from functions.edges.ec2 import Ec2Edge
+from functions.edges.functions import JoiningEdge
 from functions.edges.journal import JournalEdge
 from functions.edges.kubernetes import KubernetesEdge
 from functions.edges.load_balancing import LoadBalancingEdge
@@ -50,7 +51,7 @@ def settings(scene: Scene) -> Iterator[Settings]:
         later_queue_url=sqs.create_queue(QueueName="e2e-wrong-later")["QueueUrl"],
         table="e2e-wrong",
         topic_arn=sns.create_topic(Name="e2e-wrong")["TopicArn"],
-        kubeconfig_parameter=settings_of(scene.cluster)["REGROW_KUBECONFIG_PARAMETER"],
+        kubeconfig_path=settings_of(scene.cluster)["REGROW_KUBECONFIG_PATH"],
     )
     database.delete_table(TableName="e2e-wrong")
 
@@ -65,7 +66,8 @@ def outside(scene: Scene, settings: Settings) -> Outside:
         ec2=Ec2Edge(client("ec2")),
         autoscaling=AutoScalingEdge(client("autoscaling")),
         load_balancing=LoadBalancingEdge(client("elbv2")),
-        kubernetes=KubernetesEdge(lambda: read_credentials(here, settings.kubeconfig_parameter)),
+        kubernetes=KubernetesEdge(lambda: read_credentials(here, settings.kubeconfig_parameter("remediate"))),
+        joining=JoiningEdge(client("lambda"), mint=settings.mint_function, approve=settings.approve_function),
         table=TableEdge(client("dynamodb"), table=settings.table),
         queues=QueuesEdge(
             client("sqs"), pass_queue_url=settings.pass_queue_url, later_queue_url=settings.later_queue_url

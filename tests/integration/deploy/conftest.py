@@ -67,8 +67,8 @@ class Site:
     session: Any
 
     def deploy(self, cluster: str, settings: dict[str, str] | None = None) -> command.Deployment:
-        place = {"source": self.checkout, "build": self.build / cluster}
-        return command.deploy(cluster, session=self.session, settings=settings, **place)
+        build = self.build / cluster
+        return command.deploy(cluster, session=self.session, source=self.checkout, build=build, settings=settings)
 
     def remove(self, cluster: str) -> None:
         command.remove(cluster, session=self.session, build=self.build / cluster)

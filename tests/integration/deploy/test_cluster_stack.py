@@ -64,7 +64,8 @@ class Site:
 
     def launched(self, workers: str) -> list[str]:
         """The two workers, once they run and wait to be let in."""
-        return eventually(lambda: len(found := self.members(workers, state="Pending:Wait")) == 2 and found)
+        eventually(lambda: len(self.members(workers, state="Pending:Wait")) == 2)
+        return self.members(workers, state="Pending:Wait")
 
     def user_data(self, instance_id: str) -> str:
         answer = self.client("ec2").describe_instance_attribute(InstanceId=instance_id, Attribute="userData")

@@ -34,7 +34,7 @@ def table(clients: Clients) -> TableEdge:
 
 @pytest.mark.parametrize("approval", [Approval(ONE, NOW), LET_IN, WHOLE])
 def test_an_approval_comes_back_as_it_was_written(table: TableEdge, approval: Approval) -> None:
-    table.write_approval(approval, instead_of=None)
+    table.write_approval(approval, instead_of=None, keep_until=NOW + timedelta(days=400))
     assert table.approvals() == table.approvals_of(ONE) == (approval,)
     assert table.approvals_of(TWO) == ()
 
@@ -56,17 +56,21 @@ def test_an_approval_is_written_only_over_the_very_one_that_was_read(
 ) -> None:
     """What another call has added counts as a change: it must not get lost."""
     meanwhile = replace(before, **change)
-    table.write_approval(before, instead_of=None)
-    table.write_approval(meanwhile, instead_of=before)
+    table.write_approval(before, instead_of=None, keep_until=NOW + timedelta(days=400))
+    table.write_approval(meanwhile, instead_of=before, keep_until=NOW + timedelta(days=400))
     for read in (before, None):
         with pytest.raises(ConflictError):
-            table.write_approval(replace(before, client_at=NOW + timedelta(minutes=1)), instead_of=read)
+            table.write_approval(
+                replace(before, client_at=NOW + timedelta(minutes=1)),
+                instead_of=read,
+                keep_until=NOW + timedelta(days=400),
+            )
     assert table.approvals() == (meanwhile,)
 
 
 def test_what_was_set_can_be_taken_back(table: TableEdge) -> None:
-    table.write_approval(WHOLE, instead_of=None)
-    table.write_approval(LET_IN, instead_of=WHOLE)
+    table.write_approval(WHOLE, instead_of=None, keep_until=NOW + timedelta(days=400))
+    table.write_approval(LET_IN, instead_of=WHOLE, keep_until=NOW + timedelta(days=400))
     assert table.approvals() == (LET_IN,)
 
 

@@ -47,7 +47,7 @@ def test_a_suspended_group_says_until_when_and_resumes_with_no_trace(clients: Cl
     edge = AutoScalingEdge(clients("autoscaling"))
     edge.suspend_launch(WORKERS, "3 launches in a row: it has no token, 0:08:00 after its launch (é!)", until=NOW)
     (group,) = edge.groups(CLUSTER)
-    assert (group.suspended, group.launch_suspended_until) == ({"Launch"}, NOW)
+    assert (group.suspended, group.launch_suspended_until) == (frozenset({"Launch"}), NOW)
     tags = clients("autoscaling").describe_tags()["Tags"]
     (why,) = [tag["Value"] for tag in tags if tag["Key"] == SUSPENDED_BECAUSE_TAG]
     assert why == "3 launches in a row: it has no token  0:08:00 after its launch     "

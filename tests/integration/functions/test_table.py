@@ -251,11 +251,11 @@ def test_a_record_that_may_be_forgotten_says_when(table: TableEdge, clients: Cli
 def test_an_approval_comes_back_as_it_was_written_and_changes_only_as_it_was_read(table: TableEdge) -> None:
     nothing, client = approval(), approval(client_uid="uid", client_key_sha256="ab" * 32, client_at=NOW)
     both = replace(client, serving_uid="other", serving_key_sha256="cd" * 32, serving_at=NOW, denied="it lied")
-    table.write_approval(nothing, instead_of=None)
-    table.write_approval(client, instead_of=nothing)
+    table.write_approval(nothing, instead_of=None, keep_until=NOW + timedelta(days=400))
+    table.write_approval(client, instead_of=nothing, keep_until=NOW + timedelta(days=400))
     with pytest.raises(ConflictError):
-        table.write_approval(nothing, instead_of=both)
-    table.write_approval(both, instead_of=client)
+        table.write_approval(nothing, instead_of=both, keep_until=NOW + timedelta(days=400))
+    table.write_approval(both, instead_of=client, keep_until=NOW + timedelta(days=400))
     assert table.approvals_of(ONE) == table.approvals() == (both,)
     assert table.memory(ONE, now=NOW).approvals == (both,)
 

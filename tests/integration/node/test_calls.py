@@ -49,25 +49,25 @@ def client(service: str, endpoint: str) -> Any:
 
 
 def test_a_parameter_that_is_not_there_is_no_error(api: Api) -> None:
-    assert api.parameter("/regrow/none/join") is None
+    assert api.parameter("/regrow/none/kubeconfig/mint") is None
 
 
 def test_what_is_published_is_encrypted_and_read_back(api: Api, endpoint: str) -> None:
-    assert api.publish("/regrow/a/join", "hidden")
-    assert api.parameter("/regrow/a/join") == "hidden"
-    stored = client("ssm", endpoint).get_parameter(Name="/regrow/a/join")["Parameter"]
+    assert api.publish("/regrow/a/kubeconfig/mint", "hidden")
+    assert api.parameter("/regrow/a/kubeconfig/mint") == "hidden"
+    stored = client("ssm", endpoint).get_parameter(Name="/regrow/a/kubeconfig/mint")["Parameter"]
     assert stored["Type"] == "SecureString"
 
 
 def test_a_published_cluster_is_never_overwritten(api: Api) -> None:
-    assert api.publish("/regrow/b/join", "first")
-    assert not api.publish("/regrow/b/join", "second")
-    assert api.parameter("/regrow/b/join") == "first"
+    assert api.publish("/regrow/b/kubeconfig/mint", "first")
+    assert not api.publish("/regrow/b/kubeconfig/mint", "second")
+    assert api.parameter("/regrow/b/kubeconfig/mint") == "first"
 
 
 def test_publishing_the_same_again_is_success(api: Api) -> None:
-    assert api.publish("/regrow/c/join", "same")
-    assert api.publish("/regrow/c/join", "same")
+    assert api.publish("/regrow/c/kubeconfig/mint", "same")
+    assert api.publish("/regrow/c/kubeconfig/mint", "same")
 
 
 def test_a_machine_puts_itself_behind_its_load_balancer_once(api: Api, endpoint: str) -> None:

@@ -53,8 +53,9 @@ ONE, TWO, THREE = machine(1), machine(2), machine(3)
 def instance(id_: InstanceId = ONE, state: InstanceState = InstanceState.RUNNING, **changes: Any) -> Instance:
     tags = {CLUSTER_TAG: CLUSTER, ROLE_TAG: "worker", GROUP_TAG: WORKERS}
     address = None if state is InstanceState.TERMINATED else f"10.77.1.{int(id_[2:], 16)}"
-    placed = {"zone": "us-east-1a", "image": "ami-0123456789abcdef0"}
-    return replace(Instance(id_, state, address, NOW - timedelta(days=1), tags, **placed), **changes)
+    launched_at = NOW - timedelta(days=1)
+    whole = Instance(id_, state, address, launched_at, tags, zone="us-east-1a", image="ami-0123456789abcdef0")
+    return replace(whole, **changes)
 
 
 def launched(id_: InstanceId = ONE, age: timedelta = timedelta(seconds=30), **changes: Any) -> Instance:

@@ -203,7 +203,7 @@ class _Edges:
         with self.world.call("approvals"):
             return tuple(self.world.approvals.values())
 
-    def write_approval(self, approval: Approval, *, instead_of: Approval | None) -> None:
+    def write_approval(self, approval: Approval, *, instead_of: Approval | None, keep_until: datetime) -> None:
         with self.world.call("write_approval"):
             if self.world.approvals.get(approval.launch) != instead_of:
                 raise ConflictError("it is another one by now")

@@ -244,7 +244,7 @@ MACHINES = {
     "without an address": ({"instances": {ONE: a_machine(address=None, private_addresses=())}}, "Pending"),
     "in no group of the cluster": ({"groups": lists(member(TWO))}, "Pending"),
     "without a record": ({"joins": ()}, "Pending"),
-    "started again": ({"instances": {ONE: a_machine(launched_at=NOW)}}, "Pending"),
+    "started again since it joined": ({"instances": {ONE: a_machine(launched_at=NOW)}}, "Approved"),
     "without a client certificate by us": ({"approvals": {}}, "Pending"),
     "denied": ({"approvals": {a_record().launch: an_approval(denied="it asked for another's name")}}, "Denied"),
     "the founder": ({"joins": (), "approvals": {}, "founder": ONE}, "Approved"),

@@ -275,7 +275,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "an image without a version": (
         {"image_tags": {"Name": "worker"}},
         f"its image {IMAGE} is not tagged {VERSION_TAG}; say which kubelet it has: aws ec2 create-tags "
-        f"--resources {IMAGE} --tags Key={VERSION_TAG},Value=v1.2.3",
+        f"--resources {IMAGE} --tags Key={VERSION_TAG},Value=vX.Y.Z",
     ),
     "an image that is gone": (
         {"image_tags": Absent()},
@@ -291,8 +291,9 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "approval of anything": (
         {"approved_unseen": ("system:bootstrappers:regrow:worker",)},
-        "the cluster approves the requests of system:bootstrappers:regrow:worker unseen, under any name; delete what "
-        "binds them: kubectl delete clusterrolebinding kubeadm:node-autoapprove-bootstrap",
+        "the cluster approves the requests of system:bootstrappers:regrow:worker unseen, under any name; delete every "
+        "ClusterRoleBinding of theirs to system:certificates.k8s.io:certificatesigningrequests:nodeclient; "
+        "kubeadm's own: kubectl delete clusterrolebinding kubeadm:node-autoapprove-bootstrap",
     ),
     "tokens in public": (
         {"signing": ("abcdef", "fedcba")},

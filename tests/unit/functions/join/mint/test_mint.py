@@ -13,8 +13,9 @@ import pytest
 
 from functions.cluster.facts import Absent
 from functions.cluster.joining import Approval, JoinState
-from functions.cluster.machine import VERSION_TAG, InstanceState
+from functions.cluster.machine import VERSION_TAG, InstanceState, Role
 from functions.errors import ConfigurationError, ConflictError, PermanentError, RetryableError
+from functions.join.token import draw
 from tests.unit.functions.builders import CLUSTER, NOW, ONE, TWO, WORKERS, group, member, node
 from tests.unit.functions.join.mint.launches import API_SERVER, DEADLINE, IMAGE, denied, join, launched
 from tests.unit.functions.join.mint.mint_world import Call, MintWorld
@@ -262,13 +263,19 @@ def test_an_id_that_is_taken_is_drawn_again_and_its_owner_is_left_alone() -> Non
     assert world.violations == []
 
 
-def test_ids_that_are_taken_again_and_again_are_held() -> None:
-    world = MintWorld(choose=lambda alphabet: alphabet[0])
-    foreseen = MintWorld(choose=lambda alphabet: alphabet[0])
-    foreseen.mint()
-    world.secrets = {token_id: ("theirs", replace(one, machine=TWO)) for token_id, (_, one) in foreseen.secrets.items()}
+def test_ids_that_are_taken_again_and_again_are_held_and_their_owners_are_left_alone() -> None:
+    foreseen, world = MintWorld(), MintWorld()
+    theirs = {
+        token.id: ("theirs", replace(token, machine=TWO))
+        for token in (draw(ONE, Role.WORKER, foreseen.choose, now=NOW) for _ in range(3))
+    }
+    world.secrets = dict(theirs)
     assert world.mint()["reason"] == "3 token ids in a row were taken"
-    assert world.bundles == {}
+    assert (world.secrets, world.bundles) == (theirs, {})
+    assert world.settle() == "minted"
+    assert theirs.items() <= world.secrets.items()
+    world.secrets = {token_id: kept for token_id, kept in world.secrets.items() if token_id not in theirs}
+    assert_one_token_and_its_bundle(world)
 
 
 def test_a_bundle_that_lies_where_none_should_is_replaced() -> None:

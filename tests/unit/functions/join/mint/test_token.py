@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from datetime import timedelta
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -20,8 +21,8 @@ RFC3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
 
 @given(st.randoms(use_true_random=False))
-def test_whatever_is_drawn_is_a_token_by_kubernetes_own_rule(dice: object) -> None:
-    token = draw(ONE, Role.WORKER, dice.choice, now=NOW)  # type: ignore[attr-defined]
+def test_whatever_is_drawn_is_a_token_by_kubernetes_own_rule(dice: Random) -> None:
+    token = draw(ONE, Role.WORKER, dice.choice, now=NOW)
     assert re.fullmatch(r"([a-z0-9]{6})\.([a-z0-9]{16})", token.whole)
     assert token.whole == f"{token.id}.{token.secret}"
 
