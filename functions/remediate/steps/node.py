@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from functions.cluster.facts import Absent
-from functions.cluster.machine import Node
+from functions.cluster.machine import DRAINING_ANNOTATION, Node
 from functions.errors import ConflictError
 from functions.remediate.outside import Kubernetes
 from functions.remediate.plan import Cordon, DeleteNode, Fence, Restore
@@ -15,7 +15,12 @@ _ATTEMPTS = 3  # the node lifecycle controller writes to a dead Node as well, an
 
 
 def cordon(step: Cordon, kubernetes: Kubernetes, *, at: datetime) -> None:
-    _change(kubernetes, step, lambda node: node.unschedulable, lambda node: kubernetes.cordon(node, at=at))
+    _change(
+        kubernetes,
+        step,
+        lambda node: node.unschedulable and DRAINING_ANNOTATION in node.annotations,
+        lambda node: kubernetes.cordon(node, at=at),
+    )
 
 
 def fence(step: Fence, kubernetes: Kubernetes, *, at: datetime) -> None:

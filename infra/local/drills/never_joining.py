@@ -95,6 +95,7 @@ def launch_what_never_joins(stage: Stage) -> Played:
     try:
         with configured(cluster, ("remediate", "mint", "sweep"), deadline), faulty_user_data(cluster):
             before, given_up = _fail(stage)
+        resume_launch(cluster)
         stage.show("the fault is mended and the group resumed, as the alert says")
         stage.timeline.add(datetime.now(UTC), "drill", "the group is resumed", milestone="resumed")
         whole = stage.until(lambda: _whole(stage, before), within_s=stage.healed_within_s)
@@ -114,9 +115,7 @@ def _fail(stage: Stage) -> tuple[Before, tuple[Finding, ...]]:
     within_s = IN_A_ROW * (JOIN_DEADLINE_S + 40.0) + stage.healed_within_s
     stage.until(lambda: judge_suspension(see_suspension(stage)), within_s=within_s)
     stage.watch_for(STAYS_SUSPENDED_S)
-    found = judge_suspension(see_suspension(stage))
-    resume_launch(stage.cluster)
-    return before, found
+    return before, judge_suspension(see_suspension(stage))
 
 
 def _whole(stage: Stage, before: Before) -> tuple[Finding, ...]:

@@ -13,7 +13,7 @@ import pytest
 
 from infra.deploy import CHECKOUT
 from infra.deployment.failure import DeploymentError
-from infra.deployment.package import Package, build_package
+from infra.deployment.package import UNUSED, Package, build_package
 from infra.deployment.project import Project, lay_out
 from tests.integration.deploy.conftest import Site
 
@@ -67,6 +67,19 @@ def test_the_package_runs_without_anything_else(site: Site, tmp_path: Path) -> N
         check=False,
     )
     assert done.stdout.strip() == "1", done.stderr
+
+
+def test_no_part_of_the_requirements_that_is_left_out_is_imported_by_a_function() -> None:
+    code = (
+        "import importlib, pkgutil, sys, app, functions, kubernetes.client, cryptography.x509\n"
+        "for found in pkgutil.walk_packages(functions.__path__, 'functions.'): importlib.import_module(found.name)\n"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    imported = [Path(*name.split(".")) for name in done.stdout.split()]
+    assert Path("aws_lambda_powertools/logging") in imported
+    needed = [path for path in imported for part in (path, *path.parents) if any(part.match(one) for one in UNUSED)]
+    assert not needed
 
 
 def test_source_that_does_not_compile_is_refused(site: Site, tmp_path: Path) -> None:

@@ -35,15 +35,18 @@ class Answer:
 
 @dataclass
 class Server:
-    """`answers` are given in order, the last one again and again."""
+    """`answers` are given in order, the last one again and again; a path in `at` has its own one."""
 
     answers: list[Answer]
+    at: Mapping[str, Answer] = field(default_factory=dict)
     url: str = ""
     requests: list[Request] = field(default_factory=list)
     ended: Event = field(default_factory=Event)
 
     def next_answer(self, request: Request) -> Answer:
         self.requests.append(request)
+        if request.path in self.at:
+            return self.at[request.path]
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
@@ -52,8 +55,8 @@ def answer_json(content: object, status: int = 200) -> Answer:
 
 
 @contextmanager
-def answering(*answers: Answer) -> Iterator[Server]:
-    server = Server(list(answers))
+def answering(*answers: Answer, at: Mapping[str, Answer] | None = None) -> Iterator[Server]:
+    server = Server(list(answers), at or {})
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -115,6 +115,18 @@ def test_a_pod_that_a_budget_holds_is_blocked_with_the_api_servers_words() -> No
     assert blocked == Blocked(PODS[0], "The disruption budget web needs 2 healthy pods and has 2 currently")
 
 
+def test_answers_are_told_apart_pod_by_pod() -> None:
+    held = "/api/v1/namespaces/default/pods/web-1/eviction"
+    again = "/api/v1/namespaces/default/pods/web-3/eviction"
+    with answering(EVICTED, at={held: HELD, again: failure(500, SEVERAL)}) as server:
+        blocked = edge(server).evict(PODS)
+    assert [one.pod.name for one in blocked] == ["web-1", "web-3"]
+    assert [one.reason.split(".")[0] for one in blocked] == [
+        "The disruption budget web needs 2 healthy pods and has 2 currently",
+        SEVERAL.rstrip("."),
+    ]
+
+
 def test_a_budget_that_is_still_being_processed_is_no_request_to_slow_down() -> None:
     processed = "The disruption budget web is still being processed by the server."
     answer = Answer(429, caused(429, VIOLATES, ("DisruptionBudget", processed)).body, headers={"Retry-After": "10"})
