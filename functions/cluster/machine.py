@@ -186,6 +186,12 @@ class Node:
     def out_of_service(self) -> bool:
         return any(taint.key == OUT_OF_SERVICE_TAINT for taint in self.taints)
 
+    @property
+    def marked(self) -> bool:
+        """Whether something is on it that a pass has put there while its machine was dead or leaving."""
+        ours = self.annotations.keys() & {CORDONED_ANNOTATION, DRAINING_ANNOTATION}
+        return self.out_of_service or bool(ours)
+
 
 @dataclass(frozen=True)
 class Pod:
@@ -198,6 +204,7 @@ class Pod:
     ending: bool = False  # its deletion has begun
     mirror: bool = False  # a static pod's image in the API: the kubelet keeps it, whatever the API does
     daemon: bool = False  # a DaemonSet's, which would only start it again on this very Node
+    owner: str | None = None  # uid of its controller
 
     @property
     def evictable(self) -> bool:

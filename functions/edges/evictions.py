@@ -2,18 +2,20 @@
 
 Disruption budgets are weighed before the uid is compared, so a budget may answer for the pod that took the place of
 the one that was meant. Of evictions under one budget that come together, the API server lets one after another try
-again each half second, up to ten; one that we hung up on may count against its budget for two minutes more. So there
-is little time to ask in and much to wait for the answers.
+again each half second, up to ten; one that we hung up on may count against its budget for two minutes more. So pods
+that are likely to share a budget go one after another, and there is little time to ask in and much to wait for answers.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from functions.cluster.machine import Pod
 from functions.edges.kubernetes_api import PARALLEL, AnswerError, KubernetesApi, NotFoundError
+from functions.errors import RetryableError
 from functions.remediate.outside import Blocked
 
 SLOW_DOWN = "the API server asks to slow down"
@@ -56,14 +58,47 @@ class Pace:
             self._sleep(self._resume_at - now)
 
 
-def evict(api: KubernetesApi, pods: Iterable[Pod], pace: Pace) -> tuple[Blocked, ...]:
+def evict(api: KubernetesApi, pods: Sequence[Pod], pace: Pace) -> tuple[Blocked, ...]:
     """Ask for the eviction of each pod under its uid, and return those that stay for now.
 
     Raises the first RetryableError once all others have been tried.
     """
+    lanes = lanes_of(pods, _namespaces_with_budgets(api, pods))
     with ThreadPoolExecutor(max_workers=PARALLEL) as together:
-        asked = [together.submit(_evict, api, pod, pace) for pod in pods]
-    return tuple(blocked for one in asked if (blocked := one.result()))
+        asked = [together.submit(_evict_in_turn, api, lane, pace) for lane in lanes]
+    return tuple(blocked for one in asked for blocked in one.result())
+
+
+def lanes_of(pods: Iterable[Pod], with_budgets: Collection[str]) -> tuple[tuple[Pod, ...], ...]:
+    """Part the pods into those that go one after another: of one controller, in a namespace that has budgets."""
+    lanes: dict[str, list[Pod]] = {}
+    for pod in pods:
+        shares = pod.owner if pod.namespace in with_budgets else None
+        lanes.setdefault(shares or pod.uid, []).append(pod)
+    return tuple(tuple(lane) for lane in lanes.values())
+
+
+def _namespaces_with_budgets(api: KubernetesApi, pods: Iterable[Pod]) -> frozenset[str]:
+    """Ask only when it matters: some controller has several of the pods."""
+    owned = Counter(pod.owner for pod in pods if pod.owner)
+    if max(owned.values(), default=0) < 2:
+        return frozenset()
+    found = api.list("list PodDisruptionBudgets", "PolicyV1Api", "list_pod_disruption_budget_for_all_namespaces")
+    return frozenset(raw["metadata"]["namespace"] for raw in found)
+
+
+def _evict_in_turn(api: KubernetesApi, lane: Sequence[Pod], pace: Pace) -> tuple[Blocked, ...]:
+    blocked: list[Blocked] = []
+    failed: RetryableError | None = None
+    for pod in lane:
+        try:
+            if stays := _evict(api, pod, pace):
+                blocked.append(stays)
+        except RetryableError as error:
+            failed = failed or error
+    if failed:
+        raise failed
+    return tuple(blocked)
 
 
 def _evict(api: KubernetesApi, pod: Pod, pace: Pace) -> Blocked | None:

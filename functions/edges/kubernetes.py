@@ -82,7 +82,7 @@ class KubernetesEdge:
                 deleted.result()
 
     def evict(self, pods: Iterable[Pod]) -> tuple[Blocked, ...]:
-        return evictions.evict(self._api, pods, evictions.Pace(evictions.ASK_WITHIN_S))
+        return evictions.evict(self._api, tuple(pods), evictions.Pace(evictions.ASK_WITHIN_S))
 
     def delete_node(self, name: str, uid: str) -> None:
         try:
@@ -125,7 +125,7 @@ def _raw_taints(taints: Iterable[Taint]) -> list[dict[str, str]]:
 
 def _pod(raw: dict[str, Any]) -> Pod:
     metadata = raw["metadata"]
-    owners = metadata.get("ownerReferences", [])
+    controller = next((owner for owner in metadata.get("ownerReferences", []) if owner.get("controller")), None)
     return Pod(
         namespace=metadata["namespace"],
         name=metadata["name"],
@@ -133,5 +133,6 @@ def _pod(raw: dict[str, Any]) -> Pod:
         finished=raw.get("status", {}).get("phase") in _FINISHED_PHASES,
         ending="deletionTimestamp" in metadata,
         mirror=_MIRROR_ANNOTATION in metadata.get("annotations", {}),
-        daemon=any(owner.get("controller") and owner["kind"] == "DaemonSet" for owner in owners),
+        daemon=controller is not None and controller["kind"] == "DaemonSet",
+        owner=controller["uid"] if controller else None,
     )

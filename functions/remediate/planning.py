@@ -34,7 +34,7 @@ def make_plan(verdict: Verdict, facts: Facts, deadlines: Deadlines) -> Plan:
         case Kind.ARRIVING:
             return Plan(arriving(verdict, facts, deadlines.join))
         case Kind.HEALTHY:
-            return Plan((*_revoke(verdict, facts), *_healthy(facts)))
+            return Plan((*_revoke(verdict, facts), *_healthy(verdict, facts)))
         case Kind.HELD if verdict.may_change:
             return Plan((*_hold_hook(verdict, facts), LookAgain(LATER, verdict.reason)))
         case Kind.FOREIGN:
@@ -60,14 +60,15 @@ def _revoke(verdict: Verdict, facts: Facts) -> tuple[Step, ...]:
     return ()
 
 
-def _healthy(facts: Facts) -> tuple[Step, ...]:
-    """A machine that was dead by its state and runs again gets back what we took."""
+def _healthy(verdict: Verdict, facts: Facts) -> tuple[Step, ...]:
+    """A machine that was dead or leaving by its state, and is not any more, gets back what we took."""
+    steps: tuple[Step, ...] = ()
+    stays = facts.case or (verdict.member and verdict.member.in_service)
+    if stays and isinstance(facts.node, Node) and facts.node.marked:
+        steps = (Restore(facts.node.name, facts.node.uid, "its machine runs, and nobody takes it out"),)
     if not facts.case:
-        return _last_certificate(facts)
-    steps: list[Step] = []
-    if isinstance(facts.node, Node) and facts.node.out_of_service:
-        steps.append(Restore(facts.node.name, facts.node.uid, "its machine runs again"))
-    elif isinstance(facts.node, Absent) and facts.case.phase is Phase.CLEANING:
+        return (*steps, *_last_certificate(facts))
+    if isinstance(facts.node, Absent) and facts.case.phase is Phase.CLEANING:
         return (LookAgain(LATER, "it runs again, its Node has not come back yet"),)
     return (*steps, CloseCase(facts.id, "it runs again"))
 

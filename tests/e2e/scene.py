@@ -11,6 +11,8 @@ from uuid import uuid4
 
 from kubernetes import client, config
 
+from functions.cluster.machine import InstanceId
+from functions.messages import Look
 from infra.local.cluster import Cluster, wait_for
 from infra.local.drills.acts import WORKLOAD, invoke_drill
 from infra.local.drills.alerts import Subscriber
@@ -112,6 +114,11 @@ class Scene:
             MessageGroupId=group,
             MessageDeduplicationId=str(uuid4()),
         )
+
+    def look_at(self, machine: str) -> None:
+        """Order a pass over a machine, as an event would."""
+        look = Look(InstanceId(machine), "a test asks for it")
+        self.send_pass(look.to_json(), group=look.message_group)
 
     @contextmanager
     def pass_visibility(self, seconds: int) -> Iterator[None]:

@@ -33,7 +33,7 @@ def fence(step: Fence, kubernetes: Kubernetes, *, at: datetime) -> None:
 
 
 def restore(step: Restore, kubernetes: Kubernetes) -> None:
-    _change(kubernetes, step, lambda node: not node.out_of_service, kubernetes.restore)
+    _change(kubernetes, step, lambda node: not node.marked, kubernetes.restore)
 
 
 def delete_node(step: DeleteNode, kubernetes: Kubernetes) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
-from functions.edges.evictions import SLOW_DOWN, TIME_IS_UP, Pace, evict
+from functions.edges.evictions import SLOW_DOWN, TIME_IS_UP, Pace, evict, lanes_of
 from functions.edges.kubernetes import KubernetesEdge
 from functions.edges.kubernetes_api import Credentials, KubernetesApi
 from functions.errors import RetryableError
@@ -206,3 +206,38 @@ def test_a_pod_whose_turn_comes_too_late_is_not_asked_for() -> None:
     with answering(EVICTED) as server:
         assert evict(api(server), PODS[:1], pace) == (Blocked(PODS[0], TIME_IS_UP),)
         assert server.requests == []
+
+
+OWNED = tuple(replace(one, owner="web") for one in PODS)
+BUDGETS = "/apis/policy/v1/poddisruptionbudgets?limit=500"
+
+
+def budgets(*namespaces: str) -> Answer:
+    return answer_json({"metadata": {}, "items": [{"metadata": {"namespace": one}} for one in namespaces]})
+
+
+def test_pods_of_one_controller_go_one_after_another_where_a_budget_may_hold_them() -> None:
+    lanes = lanes_of((*OWNED, replace(pod("db"), owner="db"), pod("bare")), {"default"})
+    assert [[one.name for one in lane] for lane in lanes] == [
+        ["web-0", "web-1", "web-2", "web-3", "web-4"],
+        ["db"],
+        ["bare"],
+    ]
+    assert [len(lane) for lane in lanes_of(OWNED, {"other"})] == [1] * 5
+
+
+def test_budgets_are_asked_for_once_and_only_when_pods_may_share_one() -> None:
+    with answering(EVICTED, at={BUDGETS: budgets("default")}) as server:
+        assert edge(server).evict((*PODS, OWNED[0])) == ()
+        assert BUDGETS not in [request.path for request in server.requests]
+        assert edge(server).evict(OWNED) == ()
+    paths = [request.path for request in server.requests[6:]]
+    assert paths == [BUDGETS, *(f"/api/v1/namespaces/default/pods/web-{number}/eviction" for number in range(5))]
+
+
+def test_one_that_fails_in_its_turn_keeps_none_after_it_from_going() -> None:
+    first = "/api/v1/namespaces/default/pods/web-0/eviction"
+    with answering(EVICTED, at={BUDGETS: budgets("default"), first: failure(500, "no")}) as server:
+        with pytest.raises(RetryableError, match="web-0"):
+            edge(server).evict(OWNED)
+        assert len([request for request in server.requests if request.method == "POST"]) == 5

@@ -184,16 +184,16 @@ METADATA: dict[str, tuple[dict[str, Any], Pod]] = {
             "annotations": {"kubernetes.io/config.source": "file", "kubernetes.io/config.mirror": "8d1d"},
             "ownerReferences": [CONTROLLER | {"apiVersion": "v1", "kind": "Node"}],
         },
-        Pod("a", "one", "1", finished=False, mirror=True),
+        Pod("a", "one", "1", finished=False, mirror=True, owner="9"),
     ),
-    "a DaemonSet's": ({"ownerReferences": [CONTROLLER]}, Pod("a", "one", "1", finished=False, daemon=True)),
+    "a DaemonSet's": ({"ownerReferences": [CONTROLLER]}, Pod("a", "one", "1", finished=False, daemon=True, owner="9")),
     "a ReplicaSet's": (
         {"ownerReferences": [CONTROLLER | {"kind": "ReplicaSet"}]},
-        Pod("a", "one", "1", finished=False),
+        Pod("a", "one", "1", finished=False, owner="9"),
     ),
     "one that a DaemonSet owns and does not control": (
-        {"ownerReferences": [CONTROLLER | {"controller": False}, CONTROLLER | {"kind": "Job"}]},
-        Pod("a", "one", "1", finished=False),
+        {"ownerReferences": [CONTROLLER | {"controller": False}, CONTROLLER | {"kind": "Job", "uid": "7"}]},
+        Pod("a", "one", "1", finished=False, owner="7"),
     ),
 }
 

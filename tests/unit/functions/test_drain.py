@@ -1,16 +1,18 @@
-"""The step that asks pods to go: when it is done, and what it says about those that may not."""
+"""How a drain begins, and the step that asks pods to go: when it is done, and what it says about those that may not."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import timedelta
 
-from functions.cluster.machine import Pod
+from functions.cluster.machine import CORDONED_ANNOTATION, DRAINING_ANNOTATION, Pod
 from functions.remediate.outside import Blocked
-from functions.remediate.plan import SOON, Evict
+from functions.remediate.plan import SOON, Cordon, Evict
 from functions.remediate.steps.drain import evict
+from functions.remediate.steps.node import cordon
 from functions.remediate.steps.waiting import Waiting
-from tests.unit.functions.builders import ONE, pod
+from tests.unit.functions.builders import NOW, ONE, node, pod
 from tests.unit.functions.fake_world import World
 from tests.unit.functions.fakes import FakeKubernetes
 
@@ -63,3 +65,13 @@ def test_of_many_pods_that_may_not_go_three_are_named_and_the_others_counted() -
     assert said.startswith("5 of 5 pods")
     assert [f"web-{number}" in said for number in range(5)] == [True, True, True, False, False]
     assert said.endswith("; and 2 more")
+
+
+def test_a_drain_of_a_node_that_a_person_has_cordoned_begins_as_well_and_only_once() -> None:
+    there = node(unschedulable=True)
+    world = World(nodes={ONE: there})
+    step = Cordon(ONE, there.uid, "its group takes it out")
+    cordon(step, FakeKubernetes(world, "kubernetes"), at=NOW)
+    cordon(step, FakeKubernetes(world, "kubernetes"), at=NOW + timedelta(minutes=1))
+    assert world.nodes[ONE].annotations[DRAINING_ANNOTATION] == NOW.isoformat()
+    assert CORDONED_ANNOTATION not in world.nodes[ONE].annotations

@@ -192,6 +192,8 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
     "stopped, all done": (facts(instance=STOPPED, node=fenced(), memory=REPLACING), [LookAgain]),
     "runs again after all was done": (facts(node=fenced(), memory=REPLACING), [Restore, CloseCase]),
     "runs again": (facts(node=fenced(), memory=CLEANING), [Restore, CloseCase]),
+    "goes on in service, it was leaving by its state and is not": (facts(node=draining()), [Restore]),
+    "runs, drained by us, its group no longer lists it": (facts(node=draining(), fleet=LEFT), []),
     "runs again, restored already": (facts(memory=CLEANING), [CloseCase]),
     "runs again, its Node is away": (facts(node=Absent(), memory=CLEANING), [LookAgain]),
     "shutting down": (
