@@ -1,7 +1,8 @@
 """One run of a drill against a cluster that is up.
 
 A drill acts by the APIs that a person has, watches, and judges by what an independent witness saw. After each of them
-the same is asked of what lets machines in: nothing of it is left over, and no stranger got in.
+the same is asked of what lets machines in: nothing of it is left over, no stranger got in, and the deployed policies
+let everything through that was needed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 from infra.local.cluster import Cluster
 from infra.local.drills.acts import prepare_workload
 from infra.local.drills.alerts import Subscriber
+from infra.local.drills.denials import AwsLog, judge_denials
 from infra.local.drills.findings import Finding
 from infra.local.drills.joining import judge_joining, see_joining
 from infra.local.drills.kinds import Kind
@@ -27,6 +29,7 @@ NOTHING_LEFT_WITHIN_S = 90.0
 
 def run(cluster: Cluster, kind: Kind, show: Callable[[str], None]) -> dict[str, Any]:
     """Prepare, play, watch until all is whole or the time is over; return the record of it."""
+    aws_log = AwsLog(cluster.world.place.log / "aws.log")
     witness = Witness(cluster.kubeconfig)
     witness.start()
     alerts = Subscriber(cluster.session, cluster.topic_arn(), region=cluster.session.region_name)
@@ -41,15 +44,16 @@ def run(cluster: Cluster, kind: Kind, show: Callable[[str], None]) -> dict[str, 
     finally:
         witness.stop()
         alerts.end()
+    findings = (*played.findings, *left, judge_denials(aws_log.lines()))
     return {
         "drill": kind.name,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "delays": cluster.delays,
         "machine": played.machine,
-        "healed": all(finding.kept for finding in (*played.findings, *left)),
+        "healed": all(finding.kept for finding in findings),
         "milestones": timeline.milestone_seconds(),
         **played.figures,
-        "findings": [_as_data(finding) for finding in (*played.findings, *left)],
+        "findings": [_as_data(finding) for finding in findings],
         "timeline": timeline.as_data(),
     }
 
