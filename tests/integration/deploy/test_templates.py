@@ -280,11 +280,28 @@ def test_a_worker_may_read_its_own_bundle_and_nothing_else() -> None:
 
 
 def test_no_other_policy_on_a_worker_lets_it_read_anothers_bundle() -> None:
-    (denied, _) = [s for s in cluster_statements("WorkerRole") if s["Effect"] == "Deny"]
-    assert denied["Action"] == "ssm:GetParameter*"
+    (denied,) = [s for s in cluster_statements("WorkerRole") if s["Action"] == "ssm:GetParameter*"]
+    assert denied["Effect"] == "Deny"
     assert denied["Resource"].endswith(":parameter/regrow/${ClusterName}/join/*")
     unless = {"aws:ResourceTag/InstanceArn": "${ec2:SourceInstanceARN,'none'}"}
     assert denied["Condition"] == {"StringNotEquals": unless}
+
+
+@pytest.mark.parametrize(
+    ("action", "below"),
+    [("ssm:*", "kubeconfig/*"), ("ssm:AddTagsToResource", "join/*"), ("ssm:PutParameter", "join/*")],
+)
+def test_no_other_policy_on_a_worker_opens_what_is_not_for_it(action: str, below: str) -> None:
+    refused = [s for s in cluster_statements("WorkerRole") if s["Effect"] == "Deny" and action in s["Action"]]
+    assert [s["Resource"].rpartition("${ClusterName}/")[2] for s in refused] == [below]
+    assert "Condition" not in refused[0]
+
+
+@pytest.mark.parametrize("role", ["WorkerRole", "ControlPlaneRole"])
+def test_no_machine_reads_what_is_below_a_path(role: str) -> None:
+    (refused,) = [s for s in cluster_statements(role) if s["Action"] == "ssm:GetParametersByPath"]
+    assert refused["Effect"] == "Deny"
+    assert [resource.rpartition(":")[2] for resource in refused["Resource"]] == ["parameter/", "parameter/regrow*"]
 
 
 @pytest.mark.parametrize("role", ["WorkerRole", "ControlPlaneRole"])

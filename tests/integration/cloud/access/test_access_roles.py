@@ -293,15 +293,18 @@ def test_a_call_about_which_nothing_is_known_fails_and_is_named(
         assert named in caplog.text
 
 
+NOBODYS = "/somebody/elses"
+
+
 def test_a_denial_is_in_the_worlds_log_with_all_that_decided(
     account: Account, caplog: pytest.LogCaptureFixture
 ) -> None:
     (machine, *_) = account.members(WORKERS)
     client = account.client("ssm", account.machine(machine))
     with caplog.at_level(logging.WARNING), pytest.raises(ClientError) as denied:
-        client.get_parameter(Name=KUBECONFIG)
+        client.get_parameter(Name=NOBODYS)
     session = f"arn:aws:sts::{ACCOUNT}:assumed-role/{WORKERS}/{machine}"
-    resource = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter{KUBECONFIG}"
+    resource = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter{NOBODYS}"
     assert denied.value.response["Error"]["Message"] == (
         f"User: {session} is not authorized to perform: ssm:GetParameter on resource: {resource} "
         "because no identity-based policy allows the ssm:GetParameter action"
