@@ -175,6 +175,8 @@ def _roles(facts: Facts, group: Group | None, memory: Memory | None) -> set[Role
 
 def _contradiction(instance: Instance | Absent | Unknown, node: Node, id_: InstanceId) -> str | None:
     """Say why a Node that carries the machine's name may be another machine's, None when all agree."""
+    if node.instance and node.instance != id_:
+        return f"Node {node.name} is named after another instance than it says it is ({node.provider_id})"
     if node.provider_id:
         named = instance_of_provider_id(node.provider_id)
         return None if named == id_ else f"Node {node.name} says it is {node.provider_id}, not this instance"

@@ -54,6 +54,7 @@ class JoinRecord:
     busy_until: datetime
     secret_uid: str | None = None
     ended_because: str | None = None
+    keep_until: datetime | None = None  # set when its machine is gone for good; the table then forgets it by itself
 
     @property
     def launch(self) -> str:

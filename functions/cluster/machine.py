@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import NewType
 
@@ -21,6 +21,8 @@ UNINITIALIZED_TAINT = "node.cloudprovider.kubernetes.io/uninitialized"
 CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
 CORDONED_ANNOTATION = "regrow.dev/cordoned-at"
 DRAINING_ANNOTATION = "regrow.dev/draining-since"
+LAUNCH_PROCESS = "Launch"  # of Auto Scaling (user guide, suspend and resume processes)
+HOOK_PREFIX = "regrow-"  # of the lifecycle hooks that are ours to complete; a group may have others for others
 SUSPENDED_UNTIL_TAG = "regrow:launch-suspended-until"
 SUSPENDED_BECAUSE_TAG = "regrow:launch-suspended-because"
 VERSION_TAG = "regrow:kubernetes-version"  # of an image: the version of its kubeadm and kubelet, such as v1.36.3
@@ -122,6 +124,11 @@ class Member:
         return self.lifecycle_state == WAITING[transition]
 
     @property
+    def held(self) -> bool:
+        """Whether a hook of any transition holds it."""
+        return self.lifecycle_state in WAITING.values()
+
+    @property
     def pending(self) -> bool:
         """On its way into service; an instance that goes to a warm pool (`Warmed:…`) is not."""
         return self.lifecycle_state == "Pending" or self.lifecycle_state.startswith("Pending:")
@@ -185,6 +192,22 @@ class Node:
     @property
     def out_of_service(self) -> bool:
         return any(taint.key == OUT_OF_SERVICE_TAINT for taint in self.taints)
+
+    @property
+    def instance(self) -> InstanceId | None:
+        """Which instance's Node it is: by its name, or, when that is none's, by what the kubelet said at joining.
+
+        The name comes first since it is in the certificate that was approved for it; a machine may say any providerID.
+        """
+        return instance_id(self.name) or instance_of_provider_id(self.provider_id)
+
+    def draining_since(self, at: datetime) -> datetime | None:
+        """Return when its drain began; a mark that cannot be read, or is of a time to come, is none."""
+        try:
+            since = datetime.fromisoformat(self.annotations[DRAINING_ANNOTATION])
+            return since if since <= at + timedelta(minutes=1) else None
+        except (KeyError, ValueError, TypeError):
+            return None
 
     @property
     def marked(self) -> bool:

@@ -12,6 +12,8 @@ from botocore.exceptions import ClientError
 
 from functions.cluster.machine import (
     CLUSTER_TAG,
+    HOOK_PREFIX,
+    LAUNCH_PROCESS,
     SUSPENDED_BECAUSE_TAG,
     SUSPENDED_UNTIL_TAG,
     WAITING,
@@ -22,8 +24,6 @@ from functions.cluster.machine import (
     role_of,
 )
 from functions.edges.aws import code, speaking_to
-
-LAUNCH_PROCESS = "Launch"
 
 
 class AutoScalingEdge:
@@ -70,7 +70,7 @@ class AutoScalingEdge:
             self._client.delete_tags(Tags=[_tag(group, key) for key in (SUSPENDED_UNTIL_TAG, SUSPENDED_BECAUSE_TAG)])
 
     def _hooks_that_hold(self, instance: InstanceId, group: str, transition: Transition) -> list[dict[str, str]]:
-        """Return what names each lifecycle action that the instance may be waiting for now."""
+        """Return what names each lifecycle action of ours that the instance may be waiting for now."""
         with speaking_to("Auto Scaling", "DescribeAutoScalingInstances"):
             seen = self._client.describe_auto_scaling_instances(InstanceIds=[instance])["AutoScalingInstances"]
         waits = (WAITING[transition], group)
@@ -81,7 +81,7 @@ class AutoScalingEdge:
         return [
             {"AutoScalingGroupName": group, "LifecycleHookName": hook["LifecycleHookName"], "InstanceId": instance}
             for hook in hooks
-            if hook["LifecycleTransition"] == transition.value
+            if hook["LifecycleTransition"] == transition.value and hook["LifecycleHookName"].startswith(HOOK_PREFIX)
         ]
 
 

@@ -58,14 +58,14 @@ class Pace:
             self._sleep(self._resume_at - now)
 
 
-def evict(api: KubernetesApi, pods: Sequence[Pod], pace: Pace) -> tuple[Blocked, ...]:
+def evict(api: KubernetesApi, pods: Sequence[Pod], pace: Callable[[], Pace]) -> tuple[Blocked, ...]:
     """Ask for the eviction of each pod under its uid, and return those that stay for now.
 
-    Raises the first RetryableError once all others have been tried.
+    `pace` is made when the first may be asked for. Raises the first RetryableError once all others have been tried.
     """
-    lanes = lanes_of(pods, _namespaces_with_budgets(api, pods))
+    lanes, pace_of_all = lanes_of(pods, _namespaces_with_budgets(api, pods)), pace()
     with ThreadPoolExecutor(max_workers=PARALLEL) as together:
-        asked = [together.submit(_evict_in_turn, api, lane, pace) for lane in lanes]
+        asked = [together.submit(_evict_in_turn, api, lane, pace_of_all) for lane in lanes]
     return tuple(blocked for one in asked for blocked in one.result())
 
 
@@ -79,12 +79,15 @@ def lanes_of(pods: Iterable[Pod], with_budgets: Collection[str]) -> tuple[tuple[
 
 
 def _namespaces_with_budgets(api: KubernetesApi, pods: Iterable[Pod]) -> frozenset[str]:
-    """Ask only when it matters: some controller has several of the pods."""
+    """Ask only when it matters: some controller has several of the pods. Without an answer, any may have some."""
     owned = Counter(pod.owner for pod in pods if pod.owner)
     if max(owned.values(), default=0) < 2:
         return frozenset()
-    found = api.list("list PodDisruptionBudgets", "PolicyV1Api", "list_pod_disruption_budget_for_all_namespaces")
-    return frozenset(raw["metadata"]["namespace"] for raw in found)
+    try:
+        found = api.list("list PodDisruptionBudgets", "PolicyV1Api", "list_pod_disruption_budget_for_all_namespaces")
+        return frozenset(raw["metadata"]["namespace"] for raw in found)
+    except RetryableError:
+        return frozenset(pod.namespace for pod in pods)
 
 
 def _evict_in_turn(api: KubernetesApi, lane: Sequence[Pod], pace: Pace) -> tuple[Blocked, ...]:

@@ -12,7 +12,10 @@ from functions.remediate.outside import Answer
 
 
 class JoiningEdge:
-    """`client` is a boto3 Lambda client whose read time-out is longer than those functions may run."""
+    """`client` is a boto3 Lambda client that asks once, and gives up in time for a pass to order the next look.
+
+    What it no longer waits for may still be done: both functions are made to be called again.
+    """
 
     def __init__(self, client: Any, *, mint: str, approve: str) -> None:
         self._client = client

@@ -58,7 +58,7 @@ class KubernetesEdge:
     def cordon(self, node: Node, *, at: datetime) -> None:
         """Also write down when the drain began, once: a cordon by somebody else does not say."""
         annotations = _cordoned(node, at)
-        if DRAINING_ANNOTATION not in node.annotations:
+        if node.draining_since(at) is None:
             annotations[DRAINING_ANNOTATION] = at.isoformat()
         self._patch(node, {"spec": {"unschedulable": True}, "metadata": _annotated(annotations)})
 
@@ -82,7 +82,7 @@ class KubernetesEdge:
                 deleted.result()
 
     def evict(self, pods: Iterable[Pod]) -> tuple[Blocked, ...]:
-        return evictions.evict(self._api, tuple(pods), evictions.Pace(evictions.ASK_WITHIN_S))
+        return evictions.evict(self._api, tuple(pods), lambda: evictions.Pace(evictions.ASK_WITHIN_S))
 
     def delete_node(self, name: str, uid: str) -> None:
         try:

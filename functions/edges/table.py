@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -47,7 +47,7 @@ class TableEdge:
             pauses = together.submit(self.pauses)
             joins = together.submit(self.joins_of, instance)
             approvals = together.submit(self.approvals_of, instance)
-            abandoned = together.submit(self.abandoned)
+            abandoned = together.submit(self.abandoned, now=now)
             record = self._get("machine", instance)
             cases = {case.instance: case for case in all_cases.result()}
         return Memory(
@@ -91,8 +91,10 @@ class TableEdge:
         if not self._put(item, only_over=_approval_attributes(instead_of) if instead_of else {}):
             raise ConflictError(f"the approval of {approval.instance} is another one by now")
 
-    def abandoned(self) -> tuple[Abandoned, ...]:
-        keys = (item["sk"].partition("#") for item in self._query("abandoned"))
+    def abandoned(self, *, now: datetime) -> tuple[Abandoned, ...]:
+        """DynamoDB deletes expired items late, so the time is read as well."""
+        items = (item for item in self._query("abandoned") if item["expires_at"] > now.timestamp())
+        keys = (item["sk"].partition("#") for item in items)
         return tuple(Abandoned(group, InstanceId(instance)) for group, _, instance in keys)
 
     def note_abandoned(self, abandoned: Abandoned, *, at: datetime) -> None:
@@ -353,6 +355,7 @@ def _join(item: dict[str, Any]) -> JoinRecord:
         busy_until=datetime.fromisoformat(item["busy_until"]),
         secret_uid=item.get("secret_uid"),
         ended_because=item.get("ended_because"),
+        keep_until=datetime.fromtimestamp(item["expires_at"], UTC) if "expires_at" in item else None,
     )
 
 

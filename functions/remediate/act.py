@@ -33,6 +33,7 @@ from functions.remediate.plan import (
     Plan,
     Release,
     Restore,
+    Revoke,
     Step,
     SuspendLaunch,
 )
@@ -114,6 +115,8 @@ def _take(step: Step, facts: Facts, outside: Outside, settings: Settings, at: da
             hooks.release(step, outside, at=at)
         case Mint():
             return joining.mint(step, outside, at=at)
+        case Revoke():
+            return joining.revoke(step, outside)
         case Approve():
             return joining.approve(step, outside)
         case GiveUpLaunch():

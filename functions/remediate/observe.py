@@ -59,15 +59,15 @@ def find_node(kubernetes: Kubernetes, machine: InstanceId, facts: Facts) -> Node
             return node
     if isinstance(facts.memory, Memory) and (facts.memory.record or facts.memory.case):
         return Absent()  # its Node is known by name: the list could only bring a stranger
-    return next((node for node in kubernetes.nodes() if instance_of_provider_id(node.provider_id) == machine), Absent())
+    return next((node for node in kubernetes.nodes() if node.instance == machine), Absent())
 
 
 def readiness(nodes: Iterable[Node]) -> Mapping[InstanceId, bool]:
-    """Return which instances have a Node, and whether it is Ready and open for pods."""
+    """Return which instances have a Node that says so itself, and whether it is Ready and open for pods."""
     return {
         machine: node.ready and not node.unschedulable and not node.out_of_service
         for node in nodes
-        if (machine := instance_of_provider_id(node.provider_id))
+        if (machine := instance_of_provider_id(node.provider_id)) and machine == node.instance
     }
 
 

@@ -123,7 +123,15 @@ class Release:
 
 @dataclass(frozen=True)
 class Mint:
-    """Have the machine's token and bundle be as they must: there while it may join, gone before and after."""
+    """Give the machine its token and its bundle, if it may have them."""
+
+    instance: InstanceId
+    reason: str
+
+
+@dataclass(frozen=True)
+class Revoke:
+    """Have nothing be left that the machine could join with. What fails is tried again; nothing waits for it."""
 
     instance: InstanceId
     reason: str
@@ -131,7 +139,7 @@ class Mint:
 
 @dataclass(frozen=True)
 class Approve:
-    """Have the machine's pending certificate requests decided."""
+    """Have the machine's pending certificate requests decided. What fails is tried again; nothing waits for it."""
 
     instance: InstanceId
     reason: str
@@ -197,7 +205,7 @@ class LookAgain:
 
 Step = (
     OpenCase | Cordon | Fence | Restore | DeletePods | Evict | LeaveTargetGroups | AwaitDetach | DeleteNode
-    | CompleteHook | Heartbeat | Release | Mint | Approve | GiveUpLaunch | CountAbandoned | SuspendLaunch
+    | CompleteHook | Heartbeat | Release | Mint | Revoke | Approve | GiveUpLaunch | CountAbandoned | SuspendLaunch
     | ForgetAbandoned | AwaitReplacement | CloseCase | LookAgain
 )  # fmt: skip
 
@@ -219,6 +227,11 @@ class Plan:
     @property
     def opens_case(self) -> bool:
         return any(isinstance(step, OpenCase) for step in self.steps)
+
+    @property
+    def heartbeats(self) -> Plan:
+        """What of it only keeps hooks from running out."""
+        return Plan(tuple(step for step in self.steps if isinstance(step, Heartbeat)))
 
     @property
     def touches(self) -> bool:

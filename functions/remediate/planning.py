@@ -14,9 +14,9 @@ from functions.remediate.plan import (
     Deadlines,
     Heartbeat,
     LookAgain,
-    Mint,
     Plan,
     Restore,
+    Revoke,
     Step,
 )
 from functions.remediate.plans.arriving import SERVING_WITHIN, arriving
@@ -30,7 +30,7 @@ def make_plan(verdict: Verdict, facts: Facts, deadlines: Deadlines) -> Plan:
         case Kind.DEAD:
             return dead(verdict, facts)
         case Kind.LEAVING:
-            return Plan((*_revoke(verdict, facts), *leaving(verdict, facts, deadlines.drain)))
+            return Plan(leaving(verdict, facts, deadlines.drain))
         case Kind.ARRIVING:
             return Plan(arriving(verdict, facts, deadlines.join))
         case Kind.HEALTHY:
@@ -56,7 +56,7 @@ def _hold_hook(verdict: Verdict, facts: Facts) -> tuple[Step, ...]:
 def _revoke(verdict: Verdict, facts: Facts) -> tuple[Step, ...]:
     """A machine that is not to join may not go on having what it could join with."""
     if any(join.open for join in facts.joins):
-        return (Mint(facts.id, f"it is {verdict.kind.value}: its token and bundle go"),)
+        return (Revoke(facts.id, f"it is {verdict.kind.value}: its token and bundle go"),)
     return ()
 
 

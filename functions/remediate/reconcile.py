@@ -52,8 +52,9 @@ def run_pass(look: Look, outside: Outside, settings: Settings, clock: Callable[[
     Raises RetryableError when not even the next look can be ordered: the message then stays in the queue.
     """
     judgement = judge(look, outside, settings, now=clock())
-    if judgement.refusal:
-        outcome = Outcome((), judgement.refusal.look_again, f"refused: {judgement.refusal.reason}")
+    if refusal := judgement.refusal:
+        kept = act(judgement.plan.heartbeats, judgement.facts, outside, settings, clock)  # waiting must harm nothing
+        outcome = Outcome(kept.done, refusal.look_again, f"refused: {refusal.reason}")
     else:
         outcome = act(judgement.plan, judgement.facts, outside, settings, clock)
     _look_again(look, judgement, outcome, outside, now=clock())

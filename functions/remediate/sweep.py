@@ -13,7 +13,7 @@ from datetime import datetime
 from functions.cluster.assess import Kind, Verdict, assess
 from functions.cluster.facts import Absent, Case, Facts, Fleet, Memory, Phase, Record, Unknown, known
 from functions.cluster.joining import JoinRecord
-from functions.cluster.machine import Group, Instance, InstanceId, Node, Role, instance_of_provider_id
+from functions.cluster.machine import Group, Instance, InstanceId, Node, Role
 from functions.errors import ConfigurationError, RetryableError
 from functions.messages import Look
 from functions.remediate.outside import Outside
@@ -65,7 +65,7 @@ def run_sweep(outside: Outside, settings: Settings, *, now: datetime) -> Sweep:
         outside.queues.look_now(look, f"sweep-{look.machine}-{now:%Y%m%dT%H%M}")
     for record in found.records:
         outside.table.remember(record)
-    _resume_launches(cluster.groups, outside, now=now)
+    _resume_launches(cluster.groups, settings.cluster, outside, now=now)
     _approve_pending(outside)
     if found.held:
         subject = f"The sweep of {settings.cluster} holds"
@@ -81,11 +81,19 @@ def run_sweep(outside: Outside, settings: Settings, *, now: datetime) -> Sweep:
     return found
 
 
-def _resume_launches(groups: tuple[Group, ...], outside: Outside, *, now: datetime) -> None:
-    for group in groups:
-        if group.launch_suspended_until and now >= group.launch_suspended_until:
+def _resume_launches(groups: tuple[Group, ...], cluster: str, outside: Outside, *, now: datetime) -> None:
+    """End our suspensions that are over. A failure here waits for the next minute, and so does what is paused."""
+    over = [group for group in groups if group.launch_suspended_until and now >= group.launch_suspended_until]
+    for group in over:
+        try:
+            if any(pause.holds((cluster, group.name), now) for pause in outside.table.pauses()):
+                continue
             outside.table.forget_abandoned(group.name)
             outside.autoscaling.resume_launch(group.name)
+        except (RetryableError, ConfigurationError) as error:
+            outside.journal.tell("resume_failed", group=group.name, reason=str(error))
+            outside.journal.count("resume_failed")
+        else:
             outside.journal.tell("launch_resumed", group=group.name)
 
 
@@ -121,15 +129,15 @@ def _by_machine(joins: tuple[JoinRecord, ...]) -> Mapping[InstanceId, tuple[Join
 
 
 def _by_instance(nodes: tuple[Node, ...]) -> Mapping[InstanceId, Node]:
-    return {machine: node for node in nodes if (machine := instance_of_provider_id(node.provider_id))}
+    return {machine: node for node in nodes if (machine := node.instance)}
 
 
 def find_work(cluster: Cluster, name: str, deadlines: Deadlines, *, now: datetime) -> Sweep:
     """Return what one reading calls for. Pure."""
     machines = cluster.machines
     if isinstance(cluster.nodes, Unknown):
-        open_cases = tuple(Look(machine, "its case is open") for machine in cluster.cases)
-        return Sweep(len(machines), open_cases, held=f"the Nodes could not be listed: {cluster.nodes.reason}")
+        urgent = tuple(Look(machine, reason) for machine in machines if (reason := _cannot_wait(machine, cluster)))
+        return Sweep(len(machines), urgent, held=f"the Nodes could not be listed: {cluster.nodes.reason}")
     if cluster.nodes and not set(cluster.nodes) & set(cluster.instances):
         held = (
             f"EC2 knows none of the {len(cluster.nodes)} instances that the Nodes name: wrong region or account, or "
@@ -147,6 +155,16 @@ def find_work(cluster: Cluster, name: str, deadlines: Deadlines, *, now: datetim
         if record := _new_record(verdict, facts, cluster.recorded):
             records.append(record)
     return Sweep(len(machines), tuple(looks), tuple(records))
+
+
+def _cannot_wait(machine: InstanceId, cluster: Cluster) -> str | None:
+    """Say why a machine is looked at even when Kubernetes does not answer: above all, hooks may not run out."""
+    if machine in cluster.cases:
+        return "its case is open"
+    members = (group.member(machine) for group in cluster.groups)
+    if waiting := next((member for member in members if member and member.held), None):
+        return f"Auto Scaling: {waiting.lifecycle_state}"
+    return "its joining is open" if any(join.open for join in cluster.joins.get(machine, ())) else None
 
 
 def _facts(machine: InstanceId, cluster: Cluster, nodes: Mapping[InstanceId, Node], name: str, now: datetime) -> Facts:

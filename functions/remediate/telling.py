@@ -8,6 +8,15 @@ from functions.errors import ConfigurationError, RetryableError
 from functions.remediate.outside import Outside
 
 
+def tell_if_possible(outside: Outside, key: str, subject: str, text: str, *, now: datetime, within: timedelta) -> None:
+    """As `alert_once`, for what has to go on whether a person can be told or not."""
+    try:
+        alert_once(outside, key, subject, text, now=now, within=within)
+    except (RetryableError, ConfigurationError) as error:
+        outside.journal.tell("alert_failed", subject=subject, text=text, reason=str(error))
+        outside.journal.count("alert_failed")
+
+
 def alert_once(outside: Outside, key: str, subject: str, text: str, *, now: datetime, within: timedelta) -> None:
     """Send an alert unless one with this key was sent within that time; one that could not be sent counts as unsent."""
     if not outside.table.first_time(key, now=now, within=within):

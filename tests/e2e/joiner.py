@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Container, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -147,6 +147,11 @@ class Joiner:
         return f"regrow-{self.scene.cluster.name}"
 
 
+def secret_of(token_id: str) -> str:
+    """The name of the token's Secret."""
+    return f"bootstrap-token-{token_id}"
+
+
 def with_token(bundle: dict[str, str]) -> client.ApiClient:
     """The API server for who holds that bundle."""
     return connection(bundle["server"], bundle["ca_data"], {"token": bundle["token"]})
@@ -187,39 +192,38 @@ def answer_of(aws: Any, operation: str, **arguments: Any) -> str:
 
 
 @contextmanager
-def launched(scene: Scene) -> Iterator[Joiner]:
-    """One worker more than before, in its launch hook, while nobody but the test asks for its joining.
+def launched(scene: Scene, *, let_alone: bool = True) -> Iterator[Joiner]:
+    """One worker more than before, that runs; let alone: nobody but the test asks for its joining.
 
-    At the end the group is as large as before, and the machine gone.
+    At the end the group is as large as before, and the machine gone, joined or not.
     """
-    autoscaling, group = scene.client("autoscaling"), scene.cluster.worker_group
+    autoscaling, group = scene.client("autoscaling"), {"AutoScalingGroupName": scene.cluster.worker_group}
     before, desired = scene.cluster.members()
-    with paused(scene):
-        set_capacity(scene.cluster, desired + 1)
-        try:
-            wait_for("a machine that runs", lambda: bool(_running(scene, set(before))), within_s=30, every_s=0.05)
-            joiner = Joiner(scene, _running(scene, set(before))[0])
-            yield joiner
-        finally:
-            scene.ask({"do": "resume", "of": group})
-            # What was given up must not be launched anew meanwhile.
-            autoscaling.suspend_processes(AutoScalingGroupName=group, ScalingProcesses=["Launch"])
-            for machine in set(scene.cluster.members()[0]) - set(before):
-                with suppress(ClientError):  # it is leaving already
-                    autoscaling.terminate_instance_in_auto_scaling_group(
-                        InstanceId=machine, ShouldDecrementDesiredCapacity=False
-                    )
-                scene.look_at(machine)
-            gone = lambda: set(scene.cluster.members()[0]) <= set(before)  # noqa: E731
-            wait_for("the end of the machine", gone, within_s=60)
-            set_capacity(scene.cluster, desired)
-            autoscaling.resume_processes(AutoScalingGroupName=group, ScalingProcesses=["Launch"])
-            for item in scene.cluster.query("abandoned"):
-                joiner.forget(item)
+    try:
+        with paused(scene) if let_alone else nullcontext():
+            set_capacity(scene.cluster, desired + 1)
+            wait_for("a machine that runs", lambda: bool(_running(scene, before)), within_s=30, every_s=0.05)
+            yield Joiner(scene, _running(scene, before)[0])
+    finally:
+        # Nothing takes the place of what is taken away meanwhile.
+        autoscaling.suspend_processes(**group, ScalingProcesses=["Launch"])
+        for machine in scene.cluster.members()[0].keys() - before:
+            with suppress(ClientError):  # it is leaving already
+                autoscaling.terminate_instance_in_auto_scaling_group(
+                    InstanceId=machine, ShouldDecrementDesiredCapacity=False
+                )
+            scene.look_at(machine)
+        wait_for("its end", lambda: scene.cluster.members()[0].keys() <= before.keys(), within_s=60)
+        set_capacity(scene.cluster, desired)
+        autoscaling.resume_processes(**group, ScalingProcesses=["Launch"])
+        for item in scene.cluster.query("abandoned"):
+            key = {name: item[name] for name in ("pk", "sk")}
+            scene.client("dynamodb").delete_item(TableName=f"regrow-{scene.cluster.name}", Key=key)
 
 
 @contextmanager
 def paused(scene: Scene) -> Iterator[None]:
+    """A person may end the pause of the workers' group before that."""
     group = scene.cluster.worker_group
     scene.ask({"do": "pause", "of": group, "minutes": 30, "reason": "a test is at work"})
     try:
@@ -228,7 +232,7 @@ def paused(scene: Scene) -> Iterator[None]:
         scene.ask({"do": "resume", "of": group})
 
 
-def _running(scene: Scene, before: set[str]) -> list[str]:
+def _running(scene: Scene, before: Container[str]) -> list[str]:
     members = scene.cluster.members()[0].items()
     return [
         machine
@@ -238,15 +242,17 @@ def _running(scene: Scene, before: set[str]) -> list[str]:
 
 
 def send(
-    api: client.ApiClient, csr: str, signer: str, usages: tuple[str, ...], name: str = "", **more: Any
-) -> Any | Outcome:
-    """Ask for a certificate: the request as the API server took it, or its refusal."""
-    spec = {"request": csr, "signerName": signer, "usages": list(usages), **more}
+    api: client.ApiClient,
+    csr: str,
+    signer: str = CLIENT_SIGNER,
+    usages: tuple[str, ...] = CLIENT_USAGES,
+    name: str = "",
+) -> str:
+    """Ask for a certificate; the name of the request. ApiException when the API server does not take it."""
+    spec = {"request": csr, "signerName": signer, "usages": list(usages)}
     metadata = {"name": name} if name else {"generateName": "e2e-"}
-    try:
-        return client.CertificatesV1Api(api).create_certificate_signing_request({"metadata": metadata, "spec": spec})
-    except client.ApiException as refusal:
-        return Outcome("refused", str(refusal.body), refused=refusal.status)
+    made = client.CertificatesV1Api(api).create_certificate_signing_request({"metadata": metadata, "spec": spec})
+    return str(made.metadata.name)
 
 
 def word_on(scene: Scene, name: str) -> tuple[str, str]:
@@ -259,7 +265,10 @@ def word_on(scene: Scene, name: str) -> tuple[str, str]:
 
 def await_certificate(scene: Scene, name: str) -> bytes:
     """PEM of what the cluster's signer made of an approved request."""
-    certificate = lambda: _requests(scene).read_certificate_signing_request(name).status.certificate  # noqa: E731
+
+    def certificate() -> str:
+        return _requests(scene).read_certificate_signing_request(name).status.certificate or ""
+
     wait_for(f"the certificate of {name}", lambda: bool(certificate()), within_s=10, every_s=0.05)
     return base64.b64decode(certificate())
 
@@ -278,4 +287,3 @@ def pending(scene: Scene) -> list[str]:
 
 def _requests(scene: Scene) -> client.CertificatesV1Api:
     return client.CertificatesV1Api(scene.core.api_client)
-

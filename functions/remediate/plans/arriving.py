@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from functions.cluster.assess import Verdict
 from functions.cluster.facts import Facts
 from functions.cluster.joining import Approval, JoinRecord, JoinState
-from functions.cluster.machine import Instance, Node, Transition, instance_of_provider_id
+from functions.cluster.machine import LAUNCH_PROCESS, Instance, Node, Transition, instance_of_provider_id
 from functions.remediate.plan import (
     SOON,
     Approve,
@@ -18,6 +18,7 @@ from functions.remediate.plan import (
     Heartbeat,
     LookAgain,
     Mint,
+    Revoke,
     Step,
     SuspendLaunch,
 )
@@ -53,20 +54,20 @@ def arriving(verdict: Verdict, facts: Facts, join_deadline: timedelta) -> tuple[
 def _joined(verdict: Verdict, facts: Facts, join: JoinRecord | None) -> tuple[Step, ...]:
     ready = "its Node is Ready and says that it is this instance"
     steps: list[Step] = []
-    if join:
-        steps.append(Approve(facts.id, "its serving certificate may still be asked for"))
     if verdict.group and verdict.waits(Transition.LAUNCHING):
         steps.append(CompleteHook(facts.id, verdict.group.name, Transition.LAUNCHING, ready))
-    if join and join.open:
-        steps.append(Mint(facts.id, f"{ready}: its token and bundle go"))
     if verdict.group and any(one.group == verdict.group.name for one in facts.abandoned):
         steps.append(ForgetAbandoned(verdict.group.name, ready))
+    if join:
+        steps.append(Approve(facts.id, "its serving certificate may still be asked for"))
+    if join and join.open:
+        steps.append(Revoke(facts.id, f"{ready}: its token and bundle go"))
     return (*steps, LookAgain(SOON, "it is on its way into service"))
 
 
 def _give_up(verdict: Verdict, facts: Facts, because: str) -> tuple[Step, ...]:
     """End the launch. A machine that no hook holds is in service: it keeps running, and a person is told."""
-    steps: list[Step] = [Mint(facts.id, f"its launch is given up: {because}")] if facts.joins else []
+    steps: list[Step] = [Revoke(facts.id, f"its launch is given up: {because}")] if facts.joins else []
     group = verdict.group
     if group is None:
         return tuple(steps)
@@ -74,7 +75,8 @@ def _give_up(verdict: Verdict, facts: Facts, because: str) -> tuple[Step, ...]:
     if verdict.waits(Transition.LAUNCHING):
         steps.append(CountAbandoned(facts.id, group.name, because))
         others = {one.instance for one in facts.abandoned if one.group == group.name} - {facts.id}
-        if len(others) + 1 >= ABANDONED_IN_A_ROW:
+        by_a_person = LAUNCH_PROCESS in group.suspended and group.launch_suspended_until is None
+        if len(others) + 1 >= ABANDONED_IN_A_ROW and not by_a_person:
             steps.append(SuspendLaunch(group.name, f"{len(others) + 1} launches in a row: {because}"))
         steps.append(CompleteHook(facts.id, group.name, Transition.LAUNCHING, because, abandon=True))
         steps.append(LookAgain(SOON, "it is not gone yet"))

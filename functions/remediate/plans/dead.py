@@ -22,9 +22,9 @@ from functions.remediate.plan import (
     Fence,
     LeaveTargetGroups,
     LookAgain,
-    Mint,
     OpenCase,
     Plan,
+    Revoke,
     Step,
 )
 
@@ -36,9 +36,10 @@ def dead(verdict: Verdict, facts: Facts) -> Plan:
     case = facts.case
     remains = _remains(verdict, facts)
     if case and case.phase is Phase.REPLACING and not remains:
-        return _replacing(verdict.group, facts) if verdict.gone_for_good else Plan((STOPPED,))
+        waiting = _replacing(verdict.group, facts) if verdict.gone_for_good else (STOPPED,)
+        return Plan((*_forget(verdict, facts), *waiting))
     if not case and not remains:
-        return Plan()
+        return Plan(_forget(verdict, facts))
 
     steps: list[Step] = []
     if not case:
@@ -47,14 +48,20 @@ def dead(verdict: Verdict, facts: Facts) -> Plan:
         steps.append(OpenCase(facts.id, group_name, node_name, verdict.reason))
     steps += remains
     if verdict.gone_for_good:
-        if facts.joins:
-            steps.append(Mint(facts.id, "it has ended: its token and bundle go, and its record may be forgotten"))
         steps.append(AwaitReplacement(facts.id, "nothing is left of it in the cluster"))
+        steps += _forget(verdict, facts)
         steps.append(LookAgain(SOON, "its group is not known to be whole yet"))
     else:
         steps.append(AwaitReplacement(facts.id, "all is done that a stopped machine needs"))
         steps.append(STOPPED)
     return Plan(tuple(steps))
+
+
+def _forget(verdict: Verdict, facts: Facts) -> tuple[Step, ...]:
+    """What it could join with goes, and once it is gone for good the minter's record of it may be forgotten."""
+    if any(join.open or (verdict.gone_for_good and join.keep_until is None) for join in facts.joins):
+        return (Revoke(facts.id, "it has ended: its token and bundle go, and in time its record"),)
+    return ()
 
 
 def _remains(verdict: Verdict, facts: Facts) -> list[Step]:
@@ -84,11 +91,11 @@ def _remains(verdict: Verdict, facts: Facts) -> list[Step]:
     return steps
 
 
-def _replacing(group: Group | None, facts: Facts) -> Plan:
+def _replacing(group: Group | None, facts: Facts) -> tuple[Step, ...]:
     if group is None:
-        return Plan((CloseCase(facts.id, "its group is gone, nothing will replace it"),))
+        return (CloseCase(facts.id, "its group is gone, nothing will replace it"),)
     if isinstance(facts.nodes_ready, Unknown):
-        return Plan((LookAgain(LATER, facts.nodes_ready.reason),))
+        return (LookAgain(LATER, facts.nodes_ready.reason),)
     if missing := not_whole(group, facts.nodes_ready):
-        return Plan((LookAgain(SOON, missing),))
-    return Plan((CloseCase(facts.id, f"{group.name} is whole: {group.desired} machines in service and Ready"),))
+        return (LookAgain(SOON, missing),)
+    return (CloseCase(facts.id, f"{group.name} is whole: {group.desired} machines in service and Ready"),)

@@ -7,11 +7,11 @@ instance has ended, by the plan for a dead machine.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from functions.cluster.assess import Verdict
 from functions.cluster.facts import Facts, Unknown
-from functions.cluster.machine import DRAINING_ANNOTATION, Node, Pod, Transition
+from functions.cluster.machine import Node, Pod, Transition
 from functions.remediate.plan import (
     LATER,
     SOON,
@@ -22,6 +22,7 @@ from functions.remediate.plan import (
     LeaveTargetGroups,
     LookAgain,
     Release,
+    Revoke,
     Step,
 )
 
@@ -29,18 +30,25 @@ _NAMED = 3
 
 
 def leaving(verdict: Verdict, facts: Facts, drain_deadline: timedelta) -> tuple[Step, ...]:
-    """Return the steps for a machine that is on its way out. Our mark on the Node says since when it is drained."""
+    """Return the steps for a machine that is on its way out. Our mark on the Node says since when it is drained.
+
+    The mark is the Node's own, so whoever has root on the machine can renew it: that only delays the machine's end, up
+    to the two days that Auto Scaling lets a hook wait.
+    """
     group = verdict.group
     held = group is not None and verdict.waits(Transition.TERMINATING)
     node = facts.node if isinstance(facts.node, Node) else None
     steps: list[Step] = []
     if group and held:
         steps.append(Heartbeat(facts.id, group.name, Transition.TERMINATING, "it is not drained yet"))
-    if not (node and node.unschedulable and DRAINING_ANNOTATION in node.annotations):
+    since = node.draining_since(facts.at) if node else None
+    if not (node and node.unschedulable and since):
         if group and group.target_groups:
             steps.append(LeaveTargetGroups(facts.id, group.target_groups, verdict.reason))
         if node:
             steps.append(Cordon(node.name, node.uid, verdict.reason))
+    if any(join.open for join in facts.joins):
+        steps.append(Revoke(facts.id, "it goes: its token and bundle go first"))
     if node:
         if isinstance(facts.pods, Unknown):
             return (*steps, LookAgain(LATER, facts.pods.reason))
@@ -48,7 +56,7 @@ def leaving(verdict: Verdict, facts: Facts, drain_deadline: timedelta) -> tuple[
             steps.append(Evict(node.name, evictable, verdict.reason))
         if awaited := tuple(pod for pod in facts.pods if pod.awaited):
             waiting = f"{_pods(awaited)} not gone yet"
-            if not (held and _over(node, facts.at, drain_deadline)):
+            if not (held and since and facts.at - since > drain_deadline):
                 return (*steps, LookAgain(SOON, waiting))
             because = f"{waiting}, {drain_deadline} after the drain began"
             steps = [Release(facts.id, because)]  # an eviction that is refused now would keep it from going
@@ -56,14 +64,6 @@ def leaving(verdict: Verdict, facts: Facts, drain_deadline: timedelta) -> tuple[
         why = steps[0].reason if steps and isinstance(steps[0], Release) else "none of its pods is left on it"
         steps.append(CompleteHook(facts.id, group.name, Transition.TERMINATING, why))
     return (*steps, LookAgain(SOON, "it is not gone yet"))
-
-
-def _over(node: Node, at: datetime, deadline: timedelta) -> bool:
-    """Whether the drain has taken its time; a mark that a person has made unreadable does not end it."""
-    try:
-        return at - datetime.fromisoformat(node.annotations[DRAINING_ANNOTATION]) > deadline
-    except (KeyError, ValueError, TypeError):
-        return False
 
 
 def _pods(pods: tuple[Pod, ...]) -> str:

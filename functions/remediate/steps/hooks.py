@@ -8,20 +8,25 @@ from functions.errors import ConfigurationError, RetryableError
 from functions.remediate.outside import Outside
 from functions.remediate.plan import Heartbeat, Release
 from functions.remediate.steps.waiting import Unchanged
-from functions.remediate.telling import alert_once
+from functions.remediate.telling import tell_if_possible
 
 HEARTBEAT_EVERY = timedelta(seconds=20)  # the shortest time-out that Auto Scaling takes for a hook is 30 s
 
 
 def heartbeat(step: Heartbeat, outside: Outside, *, at: datetime) -> Unchanged:
     """Send one when the last is long enough ago. When the table cannot say, one too many is sent."""
+    key = f"heartbeat#{step.instance}"
     try:
-        due = outside.table.first_time(f"heartbeat#{step.instance}", now=at, within=HEARTBEAT_EVERY)
+        due = outside.table.first_time(key, now=at, within=HEARTBEAT_EVERY)
     except (RetryableError, ConfigurationError) as error:
         outside.journal.tell("heartbeat_without_table", machine=step.instance, reason=str(error))
         due = True
     if due:
-        outside.autoscaling.heartbeat(step.instance, step.group, step.transition)
+        try:
+            outside.autoscaling.heartbeat(step.instance, step.group, step.transition)
+        except (RetryableError, ConfigurationError):
+            _try_unsay(key, outside)
+            raise
         outside.journal.tell("heartbeat", machine=step.instance, transition=step.transition.value)
     return Unchanged()
 
@@ -32,4 +37,12 @@ def release(step: Release, outside: Outside, *, at: datetime) -> None:
         "budgets that kept the pods, or give drains more time by REGROW_DRAIN_DEADLINE_S."
     )
     subject = f"{step.instance} goes without being drained"
-    alert_once(outside, f"released#{step.instance}", subject, text, now=at, within=timedelta(days=1))
+    tell_if_possible(outside, f"released#{step.instance}", subject, text, now=at, within=timedelta(days=1))
+
+
+def _try_unsay(key: str, outside: Outside) -> None:
+    """Have the next pass try again; without the table it does so anyway."""
+    try:
+        outside.table.unsay(key)
+    except (RetryableError, ConfigurationError) as error:
+        outside.journal.tell("heartbeat_without_table", key=key, reason=str(error))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from functions.cluster.facts import Abandoned
+from functions.cluster.machine import InstanceId
 from functions.errors import ConfigurationError, RetryableError
 from functions.remediate.outside import Outside
-from functions.remediate.plan import LATER, SOON, Approve, CountAbandoned, GiveUpLaunch, Mint, SuspendLaunch
+from functions.remediate.plan import LATER, SOON, Approve, CountAbandoned, GiveUpLaunch, Mint, Revoke, SuspendLaunch
 from functions.remediate.steps.waiting import Unchanged, Waiting
-from functions.remediate.telling import alert_once
+from functions.remediate.telling import tell_if_possible
 
 _DAY = timedelta(days=1)
 BOOT_LOG_KEPT = 16_000  # characters, from the end: an item of the table holds 400 kB
@@ -30,14 +31,30 @@ def mint(step: Mint, outside: Outside, *, at: datetime) -> Waiting | Unchanged |
                 "at its deadline."
             )
             subject = f"{step.instance} may not join"
-            alert_once(outside, f"join-refused#{step.instance}", subject, text, now=at, within=_DAY)
+            tell_if_possible(outside, f"join-refused#{step.instance}", subject, text, now=at, within=_DAY)
             return Waiting(f"it may not join: {answer.reason}", LATER)
         case _:
             return Waiting(f"mint {answer.did}: {answer.reason}", SOON)
 
 
+def revoke(step: Revoke, outside: Outside) -> Unchanged | None:
+    try:
+        answer = outside.joining.mint(step.instance)
+    except (RetryableError, ConfigurationError) as error:
+        outside.journal.tell("revoke_failed", machine=step.instance, reason=str(error))
+        outside.journal.count("revoke_failed")
+        return Unchanged()
+    outside.journal.tell("mint", machine=step.instance, did=answer.did, reason=answer.reason)
+    return None if answer.did == "revoked" else Unchanged()
+
+
 def approve(step: Approve, outside: Outside) -> Unchanged | None:
-    answer = outside.joining.approve(step.instance)
+    try:
+        answer = outside.joining.approve(step.instance)
+    except (RetryableError, ConfigurationError) as error:
+        outside.journal.tell("approve_failed", machine=step.instance, reason=str(error))
+        outside.journal.count("approve_failed")
+        return Unchanged()
     if answer.did == "nothing":
         return Unchanged()
     outside.journal.tell("approve", machine=step.instance, did=answer.did, reason=answer.reason)
@@ -45,21 +62,31 @@ def approve(step: Approve, outside: Outside) -> Unchanged | None:
 
 
 def give_up_launch(step: GiveUpLaunch, outside: Outside, *, at: datetime) -> Unchanged | None:
-    """Keep the end of the boot log and tell a person, once for each launch; what fails counts as not said."""
+    """Keep the end of the boot log and tell a person, once for each launch.
+
+    The launch ends whether or not its log can be read and a person be told.
+    """
     key = f"gave-up#{step.instance}"
     if not outside.table.first_time(key, now=at, within=_DAY):
         return Unchanged()
+    log = _boot_log(step.instance, outside)
+    entry: dict[str, object] = {"gave_up": step.reason, "group": step.group, "boot_log": log[-BOOT_LOG_KEPT:]}
     try:
-        log = outside.ec2.console_output(step.instance)
-        entry: dict[str, object] = {"gave_up": step.reason, "group": step.group, "boot_log": log[-BOOT_LOG_KEPT:]}
         outside.table.write_history(step.instance, at, entry)
-        end = log[-BOOT_LOG_TOLD:].strip() or "EC2 has no console output of it"
-        subject = f"{step.instance} never joined"
-        outside.alerts.alert(subject, f"{step.reason}. Group {step.group}. The end of its boot log:\n\n{end}")
     except (RetryableError, ConfigurationError):
         outside.table.unsay(key)
         raise
+    subject = f"{step.instance} never joined"
+    text = f"{step.reason}. Group {step.group}. The end of its boot log:\n\n{log[-BOOT_LOG_TOLD:].strip()}"
+    tell_if_possible(outside, f"never-joined#{step.instance}", subject, text, now=at, within=_DAY)
     return None
+
+
+def _boot_log(instance: InstanceId, outside: Outside) -> str:
+    try:
+        return outside.ec2.console_output(instance) or "EC2 has no console output of it"
+    except (RetryableError, ConfigurationError) as error:
+        return f"its console output could not be read: {error}"
 
 
 def count_abandoned(step: CountAbandoned, outside: Outside, *, at: datetime) -> None:
@@ -75,4 +102,4 @@ def suspend_launch(step: SuspendLaunch, outside: Outside, *, at: datetime, lasti
         f"{step.group}"
     )
     subject = f"{step.group} launches no more for now"
-    alert_once(outside, f"suspended#{step.group}", subject, text, now=at, within=lasting)
+    tell_if_possible(outside, f"suspended#{step.group}", subject, text, now=at, within=lasting)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from functions.cluster.facts import Absent
-from functions.cluster.machine import DRAINING_ANNOTATION, Node
+from functions.cluster.machine import Node
 from functions.errors import ConflictError
 from functions.remediate.outside import Kubernetes
 from functions.remediate.plan import Cordon, DeleteNode, Fence, Restore
@@ -18,7 +18,7 @@ def cordon(step: Cordon, kubernetes: Kubernetes, *, at: datetime) -> None:
     _change(
         kubernetes,
         step,
-        lambda node: node.unschedulable and DRAINING_ANNOTATION in node.annotations,
+        lambda node: node.unschedulable and node.draining_since(at) is not None,
         lambda node: kubernetes.cordon(node, at=at),
     )
 

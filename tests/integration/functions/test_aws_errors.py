@@ -158,9 +158,11 @@ HOOKS = Answer(
     200,
     (
         b"<DescribeLifecycleHooksResponse><DescribeLifecycleHooksResult><LifecycleHooks>"
-        b"<member><LifecycleHookName>arriving</LifecycleHookName>"
+        b"<member><LifecycleHookName>regrow-launch</LifecycleHookName>"
         b"<LifecycleTransition>autoscaling:EC2_INSTANCE_LAUNCHING</LifecycleTransition></member>"
-        b"<member><LifecycleHookName>leaving</LifecycleHookName>"
+        b"<member><LifecycleHookName>upload-logs</LifecycleHookName>"
+        b"<LifecycleTransition>autoscaling:EC2_INSTANCE_TERMINATING</LifecycleTransition></member>"
+        b"<member><LifecycleHookName>regrow-terminate</LifecycleHookName>"
         b"<LifecycleTransition>autoscaling:EC2_INSTANCE_TERMINATING</LifecycleTransition></member>"
         b"</LifecycleHooks></DescribeLifecycleHooksResult></DescribeLifecycleHooksResponse>"
     ),
@@ -178,7 +180,7 @@ def test_a_hook_that_somebody_else_has_completed_is_success() -> None:
         complete(server.url)
         last = server.requests[-1].body
     assert "Action=CompleteLifecycleAction" in last
-    assert "LifecycleHookName=leaving" in last
+    assert "LifecycleHookName=regrow-terminate" in last
     assert len(server.requests) == 3
 
 

@@ -169,7 +169,7 @@ def test_what_the_api_server_says_about_a_failure_is_told() -> None:
 def test_a_request_to_slow_down_is_kept_and_the_eviction_made_then() -> None:
     clock = Clock()
     with answering(slow_down("2"), slow_down("1"), EVICTED) as server:
-        assert evict(api(server), PODS[:1], clock.pace()) == ()
+        assert evict(api(server), PODS[:1], clock.pace) == ()
         assert len(server.requests) == 3
     assert clock.slept == [2.0, 1.0]
 
@@ -178,7 +178,7 @@ def test_a_request_to_slow_down_is_kept_and_the_eviction_made_then() -> None:
 def test_a_request_to_slow_down_that_names_no_seconds_is_a_second(told: str) -> None:
     clock = Clock()
     with answering(slow_down(told), EVICTED) as server:
-        assert evict(api(server), PODS[:1], clock.pace()) == ()
+        assert evict(api(server), PODS[:1], clock.pace) == ()
     assert clock.slept == [1.0]
 
 
@@ -186,7 +186,7 @@ def test_a_request_to_slow_down_for_longer_than_there_is_time_blocks_all_that_we
     clock = Clock()
     many = tuple(pod(f"web-{number}") for number in range(200))
     with answering(slow_down("60")) as server:
-        assert evict(api(server), many, clock.pace()) == tuple(Blocked(one, SLOW_DOWN) for one in many)
+        assert evict(api(server), many, clock.pace) == tuple(Blocked(one, SLOW_DOWN) for one in many)
         assert len(server.requests) < len(many), "the others heard what the first ones were told"
     assert clock.slept == []
 
@@ -194,7 +194,7 @@ def test_a_request_to_slow_down_for_longer_than_there_is_time_blocks_all_that_we
 def test_an_api_server_that_asks_again_and_again_to_slow_down_is_obeyed_until_the_time_is_up() -> None:
     clock = Clock()
     with answering(slow_down("2")) as server:
-        assert evict(api(server), PODS[:1], clock.pace(within_s=5.0)) == (Blocked(PODS[0], SLOW_DOWN),)
+        assert evict(api(server), PODS[:1], lambda: clock.pace(within_s=5.0)) == (Blocked(PODS[0], SLOW_DOWN),)
         assert len(server.requests) == 3
     assert clock.now == 104.0
 
@@ -204,7 +204,7 @@ def test_a_pod_whose_turn_comes_too_late_is_not_asked_for() -> None:
     pace = clock.pace(within_s=5.0)
     clock.sleep(5.0)
     with answering(EVICTED) as server:
-        assert evict(api(server), PODS[:1], pace) == (Blocked(PODS[0], TIME_IS_UP),)
+        assert evict(api(server), PODS[:1], lambda: pace) == (Blocked(PODS[0], TIME_IS_UP),)
         assert server.requests == []
 
 
@@ -241,3 +241,22 @@ def test_one_that_fails_in_its_turn_keeps_none_after_it_from_going() -> None:
         with pytest.raises(RetryableError, match="web-0"):
             edge(server).evict(OWNED)
         assert len([request for request in server.requests if request.method == "POST"]) == 5
+
+
+def test_without_an_answer_about_budgets_pods_that_may_share_one_go_one_after_another() -> None:
+    with answering(EVICTED, at={BUDGETS: failure(500, "no")}) as server:
+        assert edge(server).evict(OWNED) == ()
+    paths = [request.path for request in server.requests[1:]]
+    assert paths == [f"/api/v1/namespaces/default/pods/web-{number}/eviction" for number in range(5)]
+
+
+def test_the_time_for_asking_begins_when_the_first_may_be_asked_for() -> None:
+    begun: list[int] = []
+    with answering(EVICTED, at={BUDGETS: budgets("default")}) as server:
+
+        def pace() -> Pace:
+            begun.append(len(server.requests))
+            return Pace(5.0)
+
+        assert evict(api(server), OWNED, pace) == ()
+    assert begun == [1]

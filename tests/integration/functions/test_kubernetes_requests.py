@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -99,8 +100,15 @@ def test_a_drain_of_a_node_that_a_person_has_cordoned_leaves_the_cordon_theirs()
 
 def test_the_beginning_of_a_drain_is_written_once() -> None:
     with answering(answer_json(node_json())) as server:
-        edge(server).cordon(node(annotations={DRAINING_ANNOTATION: "then"}), at=NOW)
+        edge(server).cordon(node(annotations={DRAINING_ANNOTATION: NOW.isoformat()}), at=NOW)
         assert set(only_patch(server)["metadata"]["annotations"]) == {CORDONED_ANNOTATION}
+
+
+@pytest.mark.parametrize("mark", ["then", "2026-11-21T12:00:00", (NOW + timedelta(hours=1)).isoformat()])
+def test_a_beginning_that_cannot_be_is_written_anew(mark: str) -> None:
+    with answering(answer_json(node_json())) as server:
+        edge(server).cordon(node(annotations={DRAINING_ANNOTATION: mark}), at=NOW)
+        assert only_patch(server)["metadata"]["annotations"][DRAINING_ANNOTATION] == NOW.isoformat()
 
 
 def test_a_cordon_by_somebody_else_is_not_marked_as_ours() -> None:

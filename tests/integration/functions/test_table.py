@@ -245,7 +245,7 @@ def test_a_record_that_may_be_forgotten_says_when(table: TableEdge, clients: Cli
     table.write_join(join(), instead_of=None, keep_until=NOW + timedelta(days=30))
     (item,) = clients("dynamodb").scan(TableName="regrow-drill")["Items"]
     assert item["expires_at"] == {"N": str(int((NOW + timedelta(days=30)).timestamp()))}
-    assert table.joins() == (join(),)
+    assert table.joins() == (join(keep_until=NOW + timedelta(days=30)),)
 
 
 def test_an_approval_comes_back_as_it_was_written_and_changes_only_as_it_was_read(table: TableEdge) -> None:
@@ -264,7 +264,8 @@ def test_launches_given_up_are_counted_for_their_group_until_they_are_forgotten(
     ours, other = Abandoned(WORKERS, ONE), Abandoned("other-worker", TWO)
     for one in (ours, ours, other):
         table.note_abandoned(one, at=NOW)
-    assert set(table.abandoned()) == {ours, other}
+    assert set(table.abandoned(now=NOW)) == {ours, other}
     assert set(table.memory(THREE, now=NOW).abandoned) == {ours, other}
+    assert table.abandoned(now=NOW + timedelta(days=2)) == ()
     table.forget_abandoned(WORKERS)
-    assert table.abandoned() == (other,)
+    assert table.abandoned(now=NOW) == (other,)

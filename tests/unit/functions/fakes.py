@@ -298,10 +298,6 @@ class FakeTable(_Edge):
         with self.call("joins") as world:
             return tuple(world.joins.values())
 
-    def abandoned(self) -> tuple[Abandoned, ...]:
-        with self.call("abandoned") as world:
-            return tuple(world.abandoned)
-
     def note_abandoned(self, abandoned: Abandoned, *, at: datetime) -> None:
         with self.call("note_abandoned") as world:
             world.abandoned.add(abandoned)

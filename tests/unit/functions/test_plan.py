@@ -45,6 +45,7 @@ from functions.remediate.plan import (
     Plan,
     Release,
     Restore,
+    Revoke,
     Step,
     SuspendLaunch,
 )
@@ -237,7 +238,7 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
     ),
     "let go while it was joining": (
         facts(fleet=WAITS, node=Absent(), memory=memory(joins=(join(),))),
-        [Mint, Heartbeat, LeaveTargetGroups, CompleteHook, LookAgain],
+        [Heartbeat, LeaveTargetGroups, Revoke, CompleteHook, LookAgain],
     ),
     "just launched": (arriving(), [Heartbeat, Mint, LookAgain]),
     "launched, not yet in its hook": (
@@ -267,15 +268,15 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
         [Heartbeat, Approve, LookAgain],
     ),
     "joined": (
-        arriving(node=node(), memory=memory(joins=(join(),))), [Approve, CompleteHook, Mint, LookAgain]
+        arriving(node=node(), memory=memory(joins=(join(),))), [CompleteHook, Approve, Revoke, LookAgain]
     ),
     "joined after others were given up": (
         arriving(node=node(), memory=memory(joins=(join(),), abandoned=(Abandoned(WORKERS, TWO),))),
-        [Approve, CompleteHook, Mint, ForgetAbandoned, LookAgain],
+        [CompleteHook, ForgetAbandoned, Approve, Revoke, LookAgain],
     ),
     "joined by another's hand": (arriving(node=node()), [CompleteHook, LookAgain]),
     "in service, its token is still there": (
-        facts(instance=launched(), memory=memory(joins=(join(),))), [Approve, Mint, LookAgain]
+        facts(instance=launched(), memory=memory(joins=(join(),))), [Approve, Revoke, LookAgain]
     ),
     "in service, its serving certificate is not asked for": (
         facts(
@@ -303,32 +304,59 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
         [],
     ),
     "has run for long, its token was forgotten": (
-        facts(memory=memory(joins=(join(launched_at=NOW - timedelta(days=2)),))), [Mint]
+        facts(memory=memory(joins=(join(launched_at=NOW - timedelta(days=2)),))), [Revoke]
     ),
     "never joined": (
-        given_up(), [Mint, GiveUpLaunch, CountAbandoned, CompleteHook, LookAgain]
+        given_up(), [Revoke, GiveUpLaunch, CountAbandoned, CompleteHook, LookAgain]
     ),
     "the second in a row that never joined": (
-        given_up(WORKERS, "other", "other"), [Mint, GiveUpLaunch, CountAbandoned, CompleteHook, LookAgain]
+        given_up(WORKERS, "other", "other"), [Revoke, GiveUpLaunch, CountAbandoned, CompleteHook, LookAgain]
     ),
     "the third in a row that never joined": (
-        given_up(WORKERS, WORKERS), [Mint, GiveUpLaunch, CountAbandoned, SuspendLaunch, CompleteHook, LookAgain]
+        given_up(WORKERS, WORKERS), [Revoke, GiveUpLaunch, CountAbandoned, SuspendLaunch, CompleteHook, LookAgain]
     ),
-    "never joined, and no hook holds it": (given_up(fleet=fleet()), [Mint, GiveUpLaunch]),
+    "the third in a row, and a person has suspended the group already": (
+        given_up(
+            WORKERS, WORKERS, fleet=fleet(group(member(ONE, "Pending:Wait"), suspended=frozenset({"Launch"})))
+        ),
+        [Revoke, GiveUpLaunch, CountAbandoned, CompleteHook, LookAgain],
+    ),
+    "dead, nothing left but its token": (
+        facts(instance=TERMINATED, node=Absent(), fleet=LEFT, memory=memory(joins=(join(),))), [Revoke]
+    ),
+    "dead, nothing left but a record that has not been told": (
+        facts(instance=TERMINATED, node=Absent(), fleet=LEFT, memory=memory(joins=(join(state=JoinState.ENDED),))),
+        [Revoke],
+    ),
+    "dead, and its record is to be forgotten": (
+        facts(
+            instance=TERMINATED, node=Absent(), fleet=LEFT,
+            memory=memory(joins=(join(state=JoinState.ENDED, keep_until=NOW),)),
+        ),
+        [],
+    ),
+    "its Node says that it is another instance": (
+        arriving(node=node(TWO, provider_id=f"aws:///us-east-1a/{ONE}"), memory=memory(joins=(join(),))), []
+    ),
+    "being drained since a time to come": (
+        facts(fleet=WAITS, node=draining(-timedelta(hours=1)), pods=PODS),
+        [Heartbeat, LeaveTargetGroups, Cordon, Evict, LookAgain],
+    ),
+    "never joined, and no hook holds it": (given_up(fleet=fleet()), [Revoke, GiveUpLaunch]),
     "never got a token": (
         given_up(memory=memory()), [GiveUpLaunch, CountAbandoned, CompleteHook, LookAgain]
     ),
     "asked for what it must not have": (
         arriving(memory=memory(joins=(join(),), approvals=(approval(denied="it asked to be another"),))),
-        [Mint, GiveUpLaunch, CountAbandoned, CompleteHook, LookAgain],
+        [Revoke, GiveUpLaunch, CountAbandoned, CompleteHook, LookAgain],
     ),
     "not joined in time, but Kubernetes does not answer": (given_up(node=Unknown("no answer")), [Heartbeat, LookAgain]),
     "died before it joined": (
         arriving(instance=launched(state=InstanceState.TERMINATED), memory=memory(joins=(join(),))),
-        [OpenCase, LeaveTargetGroups, CompleteHook, Mint, AwaitReplacement, LookAgain],
+        [OpenCase, LeaveTargetGroups, CompleteHook, AwaitReplacement, Revoke, LookAgain],
     ),
     "detached from its group while it was joining": (
-        facts(instance=launched(tags={}), fleet=LEFT, node=Absent(), memory=memory(joins=(join(),))), [Mint]
+        facts(instance=launched(tags={}), fleet=LEFT, node=Absent(), memory=memory(joins=(join(),))), [Revoke]
     ),
     "healthy": (facts(), []),
     "healthy, cordoned by a person": (facts(node=node(unschedulable=True)), []),
@@ -436,7 +464,7 @@ def test_held_and_foreign_machines_are_never_touched(seen: Facts) -> None:
     if kind is Kind.HELD:
         assert {type(step) for step in plan_of(seen).steps} <= {LookAgain, Heartbeat}
     if kind is Kind.FOREIGN:
-        assert {type(step) for step in plan_of(seen).steps} <= {CloseCase, Mint}
+        assert {type(step) for step in plan_of(seen).steps} <= {CloseCase, Revoke}
 
 
 @given(FACTS)
@@ -456,7 +484,7 @@ def test_a_plan_that_was_carried_out_is_not_needed_again(seen: Facts) -> None:
     after = plan_of(seen)
     # Deregistering what is not registered changes nothing; a case is closed at last, and then it is closed. What asks
     # another function, and a hook's heartbeat, go on until their answer changes something.
-    asking = {Mint, Approve, Heartbeat, GiveUpLaunch, CountAbandoned, SuspendLaunch}
+    asking = {Mint, Revoke, Approve, Heartbeat, GiveUpLaunch, CountAbandoned, SuspendLaunch}
     assert {type(step) for step in after.steps} <= {LookAgain, CloseCase, LeaveTargetGroups, *asking}
     assert CloseCase not in {type(step) for step in plan_of(carried_out(after, seen)).steps}
 
