@@ -69,15 +69,15 @@ class Verdict:
 
 def assess(facts: Facts) -> Verdict:
     """Return the verdict on one machine; see the module for the rules."""
-    if isinstance(facts.instance, Unknown):
-        return _unknown(facts.instance)
     if isinstance(facts.fleet, Unknown):
         return _unknown(facts.fleet)
+    place = facts.fleet.place_of(facts.id)
+    if isinstance(facts.instance, Unknown):
+        return _unknown(facts.instance, *(place or ()))
     if isinstance(facts.instance, Absent) and isinstance(facts.memory, Unknown):
-        return _unknown(facts.memory)  # only the table could still know it
+        return _unknown(facts.memory, *(place or ()))  # only the table could still know it
 
     memory = facts.memory if isinstance(facts.memory, Memory) else None
-    place = facts.fleet.place_of(facts.id)
     group, member = place if place else (facts.fleet.group(_group_name(facts, memory)), None)
 
     if not _belongs(facts, facts.fleet, memory):

@@ -5,6 +5,7 @@
     machine   INSTANCE    what we wrote down about a machine while it was well
     join      LAUNCH      what one launch of an instance may join as; only the minter writes it
     approval  LAUNCH      what was approved for that launch; only the approver writes it
+    key       SHA-256     which launch a client key was let through for; only the approver writes it
     abandoned GROUP#INSTANCE  a launch that was given up, since the last one of its group that joined
     pause     SUBJECT     a person's word to leave a cluster, a group or a machine alone
     said      KEY         what a person has been told already
@@ -78,9 +79,6 @@ class TableEdge:
         if not self._put(item, only_over=_join_attributes(instead_of) if instead_of else {}):
             raise ConflictError(f"the join record of {record.instance} is another one by now")
 
-    def approvals(self) -> tuple[Approval, ...]:
-        return tuple(_approval(item) for item in self._query("approval"))
-
     def approvals_of(self, instance: InstanceId) -> tuple[Approval, ...]:
         return tuple(_approval(item) for item in self._query("approval", f"{instance}#"))
 
@@ -90,6 +88,16 @@ class TableEdge:
         item["expires_at"] = int(keep_until.timestamp())
         if not self._put(item, only_over=_approval_attributes(instead_of) if instead_of else {}):
             raise ConflictError(f"the approval of {approval.instance} is another one by now")
+
+    def launch_of_key(self, key_sha256: str) -> str | None:
+        item = self._get("key", key_sha256)
+        return str(item["launch"]) if item else None
+
+    def write_key(self, key_sha256: str, launch: str, *, keep_until: datetime) -> None:
+        """Bind a key to a launch, or let it be bound to it for longer; ConflictError when another launch has it."""
+        item = {"pk": "key", "sk": key_sha256, "launch": launch, "expires_at": int(keep_until.timestamp())}
+        if not self._put(item, condition=("launch = :launch", {":launch": launch})):
+            raise ConflictError(f"the key {key_sha256[:12]} is of another launch than {launch}")
 
     def abandoned(self, *, now: datetime) -> tuple[Abandoned, ...]:
         """DynamoDB deletes expired items late, so the time is read as well."""

@@ -184,7 +184,7 @@ def _end_of(record: JoinRecord, facts: JoinFacts, now: datetime, join_deadline: 
         if facts.instance.launched_at == record.launched_at and facts.instance.state not in _ARRIVING:
             return f"EC2: {facts.instance.state.value}"
     match facts.place:
-        case None:
+        case None if _has_left(record, facts):
             return f"no group of the cluster lists it any more, {record.group} did"
         case (group, member):
             if group.name != record.group:
@@ -192,6 +192,20 @@ def _end_of(record: JoinRecord, facts: JoinFacts, now: datetime, join_deadline: 
             if not _arrives(member):
                 return f"Auto Scaling: {member.lifecycle_state}"
     return None
+
+
+def _has_left(record: JoinRecord, facts: JoinFacts) -> bool:
+    """Whether EC2 bears out that no group lists the machine any more: one listing that lacks it is no proof.
+
+    Nor is one that lacks its group: the tag with the group's name, which only Auto Scaling can set, must be gone too.
+    """
+    match facts.instance:
+        case Absent():
+            return True
+        case Instance() as instance:
+            let_go = instance.group != record.group and not facts.manages(instance.group)
+            return let_go or instance.state not in _ARRIVING
+    return False
 
 
 def _judge_launch(facts: JoinFacts, now: datetime, join_deadline: timedelta) -> Decision | Arriving:
@@ -204,15 +218,17 @@ def _judge_launch(facts: JoinFacts, now: datetime, join_deadline: timedelta) -> 
     if instance.state not in _ARRIVING:
         return _over(facts, f"EC2: {instance.state.value}")
     in_time = now < instance.launched_at + join_deadline
+    joins = facts.joins if isinstance(facts.joins, tuple) else ()
+    record = joins[-1] if joins else None
     if not isinstance(place, tuple):
+        if record and record.open:
+            return Hold(f"no group of the cluster lists it now, but by its tag it is of {instance.group}")
         if in_time and facts.manages(instance.group):
             return Hold(f"{instance.group} has launched it by its tag, but does not list it yet")
         return Nothing("no group of the cluster lists it")
     group, member = place
     if not _arrives(member):
         return Nothing(f"Auto Scaling: {member.lifecycle_state}")
-    joins = facts.joins if isinstance(facts.joins, tuple) else ()
-    record = joins[-1] if joins else None
     if record and record.launched_at > instance.launched_at:
         return Hold("EC2 shows an earlier launch than the one on record")
     if record and record.launched_at < instance.launched_at:

@@ -1,7 +1,8 @@
 """Decide the pending certificate requests of kubelets: {"machine": "i-0…"} those of one machine, {} those of all.
 
-What is written down comes before what is done, so a call that ends anywhere leaves the next one to go on: the approval
-item first, then the word on the request. Two calls at once meet at the item, and the later one holds.
+What is written down comes before what is done, so a call that ends anywhere leaves the next one to go on: first one item
+for each key, which no other launch can have then, the approval item, last the word on the request. Two calls at once meet
+at an item, and the later one holds.
 """
 
 from __future__ import annotations
@@ -115,6 +116,8 @@ class _Call:
         self._only = only
         self._now = now
         self._seen: dict[InstanceId, Seen] = {}
+        self._joins_of_one: dict[InstanceId, tuple[JoinRecord, ...]] = {}
+        self._approvals: dict[InstanceId, dict[str, Approval]] = {}
 
     def decide_all(self) -> _Decided:
         claims: list[_Claim] = []
@@ -178,9 +181,9 @@ class _Call:
         asked = self._checked(read_client_request(request.request, record.node_name))
         if isinstance(asked, Wrong):
             return convict_if(asked.convicts, asked.reason, approval)
-        others = {key for launch, one in self._approvals.items() if launch != record.launch for key in one.client_keys}
+        holder = self._outside.table.launch_of_key(asked.key_sha256)
         node = known(lambda: self._outside.kubernetes.node(record.node_name))
-        return decide_client(request, asked, record, approval, others, self._look_at(record.instance), node, self._now)
+        return decide_client(request, asked, record, approval, holder, self._look_at(record.instance), node, self._now)
 
     def _decide_serving(self, request: CertificateRequest, machine: InstanceId) -> Verdict:
         seen = self._look_at(machine)
@@ -198,7 +201,7 @@ class _Call:
 
     def _joined(self, machine: InstanceId) -> bool:
         """Whether any launch of it was let in: one that was stopped and started still has its certificate."""
-        launches = (join.launched_at for join in self._joins if join.instance == machine)
+        launches = (join.launched_at for join in self._joins_of(machine))
         return any(self._approval_of(machine, launched_at).client_at for launched_at in launches)
 
     def _checked(self, asked: Asked | Wrong) -> Asked | Wrong:
@@ -207,25 +210,35 @@ class _Call:
         return asked
 
     def _write(self, approval: Approval) -> None:
-        written = self._approvals.get(approval.launch)
-        if approval != written:
-            keep_until = self._now + APPROVAL_KEPT
-            self._outside.table.write_approval(approval, instead_of=written, keep_until=keep_until)
-            self._approvals[approval.launch] = approval
+        written = self._approvals_of(approval.instance).get(approval.launch)
+        if approval == written:
+            return
+        table, keep_until = self._outside.table, self._now + APPROVAL_KEPT
+        for key in approval.client_keys:  # those of before too: they are kept for as long as the approval
+            table.write_key(key, approval.launch, keep_until=keep_until)
+        table.write_approval(approval, instead_of=written, keep_until=keep_until)
+        self._approvals[approval.instance][approval.launch] = approval
 
     def _approval_of(self, machine: InstanceId, launched_at: datetime) -> Approval:
         """Return what is written about a launch, an empty one when nothing is."""
         nothing = Approval(machine, launched_at)
-        return self._approvals.get(nothing.launch, nothing)
+        return self._approvals_of(machine).get(nothing.launch, nothing)
+
+    def _approvals_of(self, machine: InstanceId) -> dict[str, Approval]:
+        if machine not in self._approvals:
+            found = self._outside.table.approvals_of(machine)
+            self._approvals[machine] = {approval.launch: approval for approval in found}
+        return self._approvals[machine]
 
     @cached_property
     def _joins(self) -> tuple[JoinRecord, ...]:
-        return self._outside.table.joins_of(self._only) if self._only else self._outside.table.joins()
+        """Of all machines, unless the call is about one: only they say whose a token is."""
+        return self._joins_of(self._only) if self._only else self._outside.table.joins()
 
-    @cached_property
-    def _approvals(self) -> dict[str, Approval]:
-        """All of them: no two machines may have one key."""
-        return {approval.launch: approval for approval in self._outside.table.approvals()}
+    def _joins_of(self, machine: InstanceId) -> tuple[JoinRecord, ...]:
+        if machine not in self._joins_of_one:
+            self._joins_of_one[machine] = self._outside.table.joins_of(machine)
+        return self._joins_of_one[machine]
 
     @cached_property
     def _groups(self) -> tuple[Group, ...] | Unknown:

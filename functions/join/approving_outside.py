@@ -29,10 +29,16 @@ class Table(Protocol):
 
     def joins_of(self, instance: InstanceId) -> tuple[JoinRecord, ...]: ...
 
-    def approvals(self) -> tuple[Approval, ...]: ...
+    def approvals_of(self, instance: InstanceId) -> tuple[Approval, ...]: ...
 
     def write_approval(self, approval: Approval, *, instead_of: Approval | None, keep_until: datetime) -> None:
         """Raises ConflictError when the item is not, or no more, the one that was read."""
+
+    def launch_of_key(self, key_sha256: str) -> str | None:
+        """The launch that a client key was let through for."""
+
+    def write_key(self, key_sha256: str, launch: str, *, keep_until: datetime) -> None:
+        """Raises ConflictError when it was let through for another launch."""
 
 
 class Kubernetes(Protocol):

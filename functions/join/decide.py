@@ -7,7 +7,6 @@ kubelet then waits for minutes. All else is held: the request stays pending, and
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -115,17 +114,20 @@ def decide_client(
     asked: Asked,
     record: JoinRecord,
     approval: Approval,
-    keys_of_others: Collection[str],
+    launch_of_key: str | None,
     seen: Seen,
     node: Node | Absent | Unknown,
     now: datetime,
 ) -> Verdict:
-    """Decide a request that nothing by itself speaks against, for a machine's first client certificate."""
+    """Decide a request that nothing by itself speaks against, for a machine's first client certificate.
+
+    `launch_of_key` is the launch that its key was let through for before.
+    """
     objection = (
         _objection_to_instance(seen.instance, record, approval)
         or _objection_to_place(seen.place, record, approval)
         or _objection_to_node(node, record)
-        or _objection_to_key(asked.key_sha256, approval, keys_of_others, has_node=isinstance(node, Node))
+        or _objection_to_key(asked.key_sha256, approval, launch_of_key, has_node=isinstance(node, Node))
     )
     if objection:
         return objection
@@ -241,8 +243,8 @@ def _objection_to_place(
     return None
 
 
-def _objection_to_key(key: str, approval: Approval, keys_of_others: Collection[str], *, has_node: bool) -> Deny | None:
-    if key in keys_of_others:
+def _objection_to_key(key: str, approval: Approval, launch_of_key: str | None, *, has_node: bool) -> Deny | None:
+    if launch_of_key not in (None, approval.launch):
         return Deny("another machine was let in with its key")
     if key in approval.client_keys:
         return None  # the same attempt, asked again

@@ -30,18 +30,18 @@ class Cluster:
 
     groups: tuple[Group, ...]
     instances: Mapping[InstanceId, Instance]
-    nodes: Mapping[InstanceId, Node] | Unknown
+    nodes: Mapping[InstanceId, Node]
     cases: Mapping[InstanceId, Case]
     recorded: frozenset[InstanceId]
     joins: Mapping[InstanceId, tuple[JoinRecord, ...]]
+    unread: str | None = None  # why part of it could not be read and is empty here
 
     @property
     def machines(self) -> tuple[InstanceId, ...]:
         """Every machine that anything knows of."""
         listed = {member.id for group in self.groups for member in group.members}
-        named = set() if isinstance(self.nodes, Unknown) else set(self.nodes)
         joining = {instance for instance, joins in self.joins.items() if any(join.open for join in joins)}
-        return tuple(sorted(listed | named | set(self.instances) | set(self.cases) | joining))
+        return tuple(sorted(listed | set(self.nodes) | set(self.instances) | set(self.cases) | joining))
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class Sweep:
 def run_sweep(outside: Outside, settings: Settings, *, now: datetime) -> Sweep:
     """Send a look for every machine that needs one.
 
-    Raises RetryableError when EC2, Auto Scaling or the table do not answer: the next sweep comes in a minute.
+    Raises RetryableError when Auto Scaling does not answer, or nobody could be told that the sweep holds: the next one
+    comes in a minute.
     """
     cluster = read_cluster(outside, settings.cluster)
     found = find_work(cluster, settings.cluster, deadlines(settings), now=now)
@@ -67,9 +68,6 @@ def run_sweep(outside: Outside, settings: Settings, *, now: datetime) -> Sweep:
         outside.table.remember(record)
     _resume_launches(cluster.groups, settings.cluster, outside, now=now)
     _approve_pending(outside)
-    if found.held:
-        subject = f"The sweep of {settings.cluster} holds"
-        alert_once(outside, "sweep-held", subject, found.held, now=now, within=ALERT_EVERY)
     outside.journal.tell(
         "sweep",
         looked_at=found.looked_at,
@@ -78,6 +76,9 @@ def run_sweep(outside: Outside, settings: Settings, *, now: datetime) -> Sweep:
         held=found.held,
     )
     outside.journal.count("sweep_held" if found.held else "sweep")
+    if found.held:
+        subject = f"The sweep of {settings.cluster} holds"
+        alert_once(outside, "sweep-held", subject, found.held, now=now, within=ALERT_EVERY)
     return found
 
 
@@ -110,14 +111,21 @@ def _approve_pending(outside: Outside) -> None:
 
 
 def read_cluster(outside: Outside, cluster: str) -> Cluster:
+    groups = outside.autoscaling.groups(cluster)
     nodes = known(lambda: _by_instance(outside.kubernetes.nodes()))
+    instances = known(lambda: {instance.id: instance for instance in outside.ec2.fleet(cluster)})
+    cases = known(lambda: {case.instance: case for case in outside.table.cases()})
+    recorded = known(outside.table.recorded)
+    joins = known(lambda: _by_machine(outside.table.joins()))
+    unread = (part.reason for part in (instances, cases, recorded, joins, nodes) if isinstance(part, Unknown))
     return Cluster(
-        groups=outside.autoscaling.groups(cluster),
-        instances={instance.id: instance for instance in outside.ec2.fleet(cluster)},
-        nodes=nodes,
-        cases={case.instance: case for case in outside.table.cases()},
-        recorded=outside.table.recorded(),
-        joins=_by_machine(outside.table.joins()),
+        groups=groups,
+        instances={} if isinstance(instances, Unknown) else instances,
+        nodes={} if isinstance(nodes, Unknown) else nodes,
+        cases={} if isinstance(cases, Unknown) else cases,
+        recorded=frozenset() if isinstance(recorded, Unknown) else recorded,
+        joins={} if isinstance(joins, Unknown) else joins,
+        unread=next(unread, None),
     )
 
 
@@ -135,9 +143,9 @@ def _by_instance(nodes: tuple[Node, ...]) -> Mapping[InstanceId, Node]:
 def find_work(cluster: Cluster, name: str, deadlines: Deadlines, *, now: datetime) -> Sweep:
     """Return what one reading calls for. Pure."""
     machines = cluster.machines
-    if isinstance(cluster.nodes, Unknown):
+    if cluster.unread:
         urgent = tuple(Look(machine, reason) for machine in machines if (reason := _cannot_wait(machine, cluster)))
-        return Sweep(len(machines), urgent, held=f"the Nodes could not be listed: {cluster.nodes.reason}")
+        return Sweep(len(machines), urgent, held=f"not all could be read: {cluster.unread}")
     if cluster.nodes and not set(cluster.nodes) & set(cluster.instances):
         held = (
             f"EC2 knows none of the {len(cluster.nodes)} instances that the Nodes name: wrong region or account, or "
@@ -148,7 +156,7 @@ def find_work(cluster: Cluster, name: str, deadlines: Deadlines, *, now: datetim
     looks: list[Look] = []
     records: list[Record] = []
     for machine in machines:
-        facts = _facts(machine, cluster, cluster.nodes, name, now)
+        facts = _facts(machine, cluster, name, now)
         verdict = assess(facts)
         if reason := _needs_pass(verdict, facts, cluster, deadlines):
             looks.append(Look(machine, f"the sweep: {reason}"))
@@ -158,7 +166,7 @@ def find_work(cluster: Cluster, name: str, deadlines: Deadlines, *, now: datetim
 
 
 def _cannot_wait(machine: InstanceId, cluster: Cluster) -> str | None:
-    """Say why a machine is looked at even when Kubernetes does not answer: above all, hooks may not run out."""
+    """Say why a machine is looked at even when something does not answer: above all, hooks may not run out."""
     if machine in cluster.cases:
         return "its case is open"
     members = (group.member(machine) for group in cluster.groups)
@@ -167,7 +175,7 @@ def _cannot_wait(machine: InstanceId, cluster: Cluster) -> str | None:
     return "its joining is open" if any(join.open for join in cluster.joins.get(machine, ())) else None
 
 
-def _facts(machine: InstanceId, cluster: Cluster, nodes: Mapping[InstanceId, Node], name: str, now: datetime) -> Facts:
+def _facts(machine: InstanceId, cluster: Cluster, name: str, now: datetime) -> Facts:
     in_flight = frozenset(case.instance for case in cluster.cases.values() if case.phase is Phase.CLEANING)
     others = any(instance != machine for instance in cluster.instances)
     return Facts(
@@ -177,7 +185,7 @@ def _facts(machine: InstanceId, cluster: Cluster, nodes: Mapping[InstanceId, Nod
         instance=cluster.instances.get(machine, Absent()),
         fleet=Fleet(cluster.groups, others_known=others),
         memory=Memory(cluster.cases.get(machine), None, (), in_flight, cluster.joins.get(machine, ())),
-        node=nodes.get(machine, Absent()),
+        node=cluster.nodes.get(machine, Absent()),
     )
 
 

@@ -21,8 +21,7 @@ from tests.e2e.scene import Scene
 from tests.e2e.test_kubernetes_away import frozen
 
 NOBODY = "i-00000000000000000"
-LATER_BY_S = 0.02
-MOMENTS = 60
+FIRST_AFTER_S, LATER_BY_S, MOMENTS = 0.04, 0.05, 30
 AWAY_S = 15.0
 VERSION_TAG = "regrow:kubernetes-version"
 
@@ -68,7 +67,7 @@ class Killer:
             scene.invoke(function, {"machine": NOBODY})  # an environment that is warm has only its work to do
             with ThreadPoolExecutor() as beside:
                 call = beside.submit(scene.invoke, function, {"machine": self._joiner.id})
-                time.sleep(moment * LATER_BY_S)
+                time.sleep(FIRST_AFTER_S + moment * LATER_BY_S)
                 kill_function(world, scene.function(function))
             self.killed[function] += "FunctionError" in call.result()
             self.assert_one_token()
@@ -145,6 +144,8 @@ def test_what_would_let_strangers_in_is_refused_by_name_until_a_person_has_mende
         launched(scene, let_alone=False) as joiner,
     ):
         refused = {"machine": joiner.id, "did": "refused"}
+        wait_for("a refusal", lambda: bool(mints.lines(**refused)), within_s=60)
+        scene.look_at(joiner.id)
         wait_for("the second refusal", lambda: len(mints.lines(**refused)) >= 2, within_s=60)
         reasons = {line["reason"] for line in mints.lines(**refused)}
         assert joiner.record() is None
@@ -164,6 +165,7 @@ def test_what_would_let_strangers_in_is_refused_by_name_until_a_person_has_mende
 
         tag_image(scene, right)
         opened.mend()
+        scene.look_at(joiner.id)
         scene.await_whole()
         assert scene.place_in_group(joiner.id) == "InService"
         assert {line["did"] for line in mints.lines(machine=joiner.id)} >= {"refused", "minted", "revoked"}

@@ -11,7 +11,7 @@ from functions.cluster.machine import InstanceState, Transition
 from functions.errors import ConfigurationError, ConflictError, RegrowError, RetryableError
 from functions.messages import Look
 from tests.faults.driving import at, one_pass, run_for, run_to_end
-from tests.unit.functions.builders import CLUSTER, NOW, TARGET_GROUP, WORKERS, approval, machine, pause
+from tests.unit.functions.builders import CLUSTER, NOW, TARGET_GROUP, WORKERS, approval, machine, node, pause
 from tests.unit.functions.fake_world import Call, Crash, World
 from tests.unit.functions.worlds import a_cluster, launch, settle
 
@@ -109,7 +109,7 @@ def test_an_api_server_that_is_away_holds_the_launch_and_nothing_is_given_up_on_
     world.before = away
     run_for(world, timedelta(minutes=7))
     assert [what for what, whom in world.effects if whom == NEW] == []
-    assert (NEW, Transition.LAUNCHING) in world.heartbeats
+    assert len([beat for beat in world.heartbeats if beat == (NEW, Transition.LAUNCHING)]) >= 7
     world.before = lambda _: None
     run_for(world, timedelta(minutes=1))
     assert_joined(world)
@@ -127,11 +127,79 @@ def test_nothing_is_minted_approved_or_given_up_while_the_table_is_out_of_reach(
     assert world.effects == []
 
 
-def test_a_paused_cluster_lets_nobody_in() -> None:
+def test_an_api_server_that_is_away_for_longer_than_any_hook_lets_none_run_out() -> None:
     world = a_launch()
-    world.pauses[CLUSTER] = pause(minutes=5)
-    run_for(world, timedelta(minutes=4))
+
+    def away(call: Call) -> None:
+        if call.service == "kubernetes":
+            raise RetryableError("the API server does not answer")
+
+    world.before = away
+    run_for(world, timedelta(minutes=30))
     assert world.effects == []
+    assert world.groups[WORKERS].member(NEW)
+
+
+def test_a_paused_cluster_lets_nobody_in_and_no_hook_runs_out() -> None:
+    world = a_launch()
+    world.pauses[CLUSTER] = pause(minutes=60)
+    run_for(world, timedelta(minutes=59))
+    assert world.effects == []
+
+
+@pytest.mark.parametrize("method", ["mint", "approve"])
+def test_a_ready_machine_goes_into_service_when_the_other_functions_do_not_answer(method: str) -> None:
+    world = a_launch()
+    one_pass(world, LOOK)
+    world.nodes[NEW] = node(NEW)
+
+    def broken(call: Call) -> None:
+        if call.method == method:
+            raise RetryableError("the function does not answer")
+
+    world.before = broken
+    one_pass(world, LOOK)
+    assert ("complete hook", NEW) in world.effects
+    world.before = lambda _: None
+    run_for(world, timedelta(minutes=3))
+    assert not world.joins[NEW].open
+
+
+@pytest.mark.parametrize("method", ["console_output", "alert"])
+def test_a_launch_is_given_up_even_when_its_log_cannot_be_read_or_a_person_be_told(method: str) -> None:
+    world = a_launch()
+
+    def broken(call: Call) -> None:
+        if call.method in ("approve", method):
+            raise ConfigurationError("AccessDenied")
+
+    world.before = broken
+    run_for(world, timedelta(minutes=9))
+    assert ("abandon launch", NEW) in world.effects
+    (kept,) = [entry for whom, entry in world.history if whom == NEW and "boot_log" in entry]
+    assert kept["gave_up"]
+
+
+def test_a_suspension_that_cannot_be_ended_stops_nothing_else_and_a_pause_keeps_it() -> None:
+    world = a_cluster()
+    over = replace(world.groups[WORKERS], suspended=frozenset({"Launch"}), launch_suspended_until=NOW)
+    world.groups[WORKERS] = over
+    world.pauses[CLUSTER] = pause(minutes=2)
+    run_for(world, timedelta(minutes=1))
+    assert ("resume launch", WORKERS) not in world.effects
+    world.pauses.clear()
+
+    def broken(call: Call) -> None:
+        if call.method == "resume_launch":
+            raise ConfigurationError("AccessDenied")
+
+    world.before = broken
+    run_for(world, timedelta(minutes=1))
+    assert "resume_failed" in [what for what, _ in world.told]
+    assert "approve" in [call.method for call in world.calls[-3:]], "the sweep went on"
+    world.before = lambda _: None
+    run_for(world, timedelta(minutes=1))
+    assert ("resume launch", WORKERS) in world.effects
 
 
 def test_a_machine_that_is_refused_gets_nothing_and_a_person_hears_why_once() -> None:

@@ -10,7 +10,7 @@ from functions.cluster.machine import InstanceState, Transition
 from functions.errors import ConfigurationError, ConflictError, RegrowError, RetryableError
 from functions.messages import Look
 from tests.faults.driving import at, one_pass, run_for, run_to_end
-from tests.unit.functions.builders import CLUSTER, NOW, ONE, TARGET_GROUP, TWO, WORKERS, pause
+from tests.unit.functions.builders import CLUSTER, NOW, ONE, TARGET_GROUP, TWO, WORKERS, join, pause
 from tests.unit.functions.fake_world import Call, Crash, World
 from tests.unit.functions.worlds import a_cluster, let_go, settle
 
@@ -128,14 +128,61 @@ def test_a_drain_goes_on_while_the_table_is_out_of_reach() -> None:
     assert world.heartbeats == [(ONE, Transition.TERMINATING)]
 
 
-def test_a_paused_machine_is_not_drained() -> None:
+def test_a_paused_machine_is_not_drained_and_its_hook_waits_for_the_end_of_the_pause() -> None:
     world = a_scale_in()
-    world.pauses[CLUSTER] = pause(minutes=5)
-    run_for(world, timedelta(minutes=4))
+    world.pauses[CLUSTER] = pause(minutes=60)
+    run_for(world, timedelta(minutes=59))
     assert world.effects == []
-    world.now = NOW + timedelta(minutes=6)
-    run_to_end(world)
+    assert (ONE, Transition.TERMINATING) in world.heartbeats
+    world.now = NOW + timedelta(minutes=61)
+    run_for(world, timedelta(minutes=2))
     assert_left(world)
+
+
+def test_an_api_server_that_is_away_for_long_lets_no_hook_run_out() -> None:
+    world = a_scale_in()
+
+    def away(call: Call) -> None:
+        if call.service == "kubernetes":
+            raise RetryableError("the API server does not answer")
+
+    world.before = away
+    run_for(world, timedelta(minutes=40))
+    assert world.effects == []
+    world.before = lambda _: None
+    run_for(world, timedelta(minutes=2))
+    assert_left(world)
+
+
+def test_a_drain_does_not_wait_for_what_takes_the_token_away() -> None:
+    world = a_scale_in()
+    world.joins[ONE] = join(ONE)
+
+    def broken(call: Call) -> None:
+        if call.method == "mint":
+            raise ConfigurationError("Lambda Invoke: AccessDenied")
+
+    world.before = broken
+    run_for(world, timedelta(minutes=3))
+    assert ("complete hook", ONE) in world.effects
+    assert ONE not in world.nodes
+    world.before = lambda _: None
+    run_for(world, timedelta(minutes=2))
+    assert not world.joins[ONE].open
+
+
+def test_a_person_who_cannot_be_told_keeps_no_machine_alive() -> None:
+    world = a_scale_in()
+    world.budgeted.add("web-1-0")
+
+    def silent(call: Call) -> None:
+        if call.method == "alert":
+            raise RetryableError("SNS does not answer")
+
+    world.before = silent
+    run_for(world, timedelta(minutes=70))
+    assert ("complete hook", ONE) in world.effects
+    assert "alert_failed" in [what for what, _ in world.told]
 
 
 def test_with_no_event_at_all_the_sweep_drains() -> None:

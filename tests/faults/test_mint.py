@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from functions.cluster.joining import JoinState
+from functions.cluster.machine import Group
 from functions.errors import ConfigurationError, RetryableError
-from tests.unit.functions.builders import ONE, node
+from tests.unit.functions.builders import ONE, TWO, group, member, node
 from tests.unit.functions.fake_world import Crash
 from tests.unit.functions.join.mint.launches import denied, launched
 from tests.unit.functions.join.mint.mint_world import Call, MintWorld
@@ -200,6 +201,26 @@ def test_a_machine_that_ends_while_its_minter_is_killed_leaves_nothing_behind(po
     come_to_rest(world)
     assert (world.secrets, world.bundles) == ({}, {})
     assert all(not record.open for record in world.joins.values())
+
+
+@pytest.mark.parametrize("listed", [(), (group(member(TWO)),)], ids=["no group", "a group without it"])
+@pytest.mark.parametrize("point", [point for point in points() if point.call.method == "groups"], ids=str)
+def test_one_listing_that_lacks_the_machine_changes_when_and_never_what(
+    point: Point, listed: tuple[Group, ...]
+) -> None:
+    world = point.scene()
+    truth = world.groups
+
+    def show(groups: tuple[Group, ...]) -> Callable[[Call], None]:
+        def happen(call: Call) -> None:
+            if call == point.call:
+                world.groups = groups
+
+        return happen
+
+    world.before, world.after = show(listed), show(truth)
+    come_to_rest(world)
+    assert_right_end(world, point.scene)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

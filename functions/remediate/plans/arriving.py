@@ -36,14 +36,15 @@ def arriving(verdict: Verdict, facts: Facts, join_deadline: timedelta) -> tuple[
     join, approval = facts.join_of(launched_at), facts.approval_of(launched_at)
     if isinstance(facts.node, Node) and _is_ready(facts.node, facts):
         return _joined(verdict, facts, join)
-    if approval and approval.denied:
-        return _give_up(verdict, facts, approval.denied)
-    if facts.at >= launched_at + join_deadline:
-        return _give_up(verdict, facts, f"{_how_far(facts, join, approval)}, {join_deadline} after its launch")
-
     steps: list[Step] = []
     if verdict.group and verdict.waits(Transition.LAUNCHING):
         steps.append(Heartbeat(facts.id, verdict.group.name, Transition.LAUNCHING, "it is joining"))
+    if approval and approval.denied:
+        return (*steps, *_give_up(verdict, facts, approval.denied))
+    if facts.at >= launched_at + join_deadline:
+        because = f"{_how_far(facts, join, approval)}, {join_deadline} after its launch"
+        return (*steps, *_give_up(verdict, facts, because))
+
     if not _has_token(join, facts.at):
         steps.append(Mint(facts.id, verdict.reason))
     else:

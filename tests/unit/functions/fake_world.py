@@ -56,6 +56,7 @@ class World:
     refused: dict[InstanceId, str] = field(default_factory=dict)  # machines that mint lets in for nothing, and why
     abandoned: set[Abandoned] = field(default_factory=set)
     heartbeats: list[tuple[InstanceId, Transition]] = field(default_factory=list)
+    hooks_end: dict[tuple[InstanceId, Transition], datetime] = field(default_factory=dict)  # with their default result
     consoles: dict[InstanceId, str] = field(default_factory=dict)
     cases: dict[InstanceId, Case] = field(default_factory=dict)
     places: dict[int, InstanceId] = field(default_factory=dict)

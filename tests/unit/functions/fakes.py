@@ -28,6 +28,8 @@ from functions.remediate.outside import Answer, Blocked, Outside
 from tests.unit.functions.builders import CLUSTER, OUT_OF_SERVICE, SETTINGS, join
 from tests.unit.functions.fake_world import Call, World
 
+HOOK_TIMEOUT = timedelta(minutes=10)
+
 
 def outside_of(world: World) -> Outside:
     return Outside(
@@ -114,6 +116,7 @@ class FakeAutoScaling(_Edge):
     def heartbeat(self, instance: InstanceId, group: str, transition: Transition) -> None:
         with self.call("heartbeat") as world:
             world.heartbeats.append((instance, transition))
+            world.hooks_end[instance, transition] = world.now + HOOK_TIMEOUT
 
     def suspend_launch(self, group: str, reason: str, *, until: datetime) -> None:
         with self.call("suspend_launch") as world:

@@ -307,19 +307,20 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
         facts(memory=memory(joins=(join(launched_at=NOW - timedelta(days=2)),))), [Revoke]
     ),
     "never joined": (
-        given_up(), [Revoke, GiveUpLaunch, CountAbandoned, CompleteHook, LookAgain]
+        given_up(), [Heartbeat, Revoke, GiveUpLaunch, CountAbandoned, CompleteHook, LookAgain]
     ),
     "the second in a row that never joined": (
-        given_up(WORKERS, "other", "other"), [Revoke, GiveUpLaunch, CountAbandoned, CompleteHook, LookAgain]
+        given_up(WORKERS, "other", "other"), [Heartbeat, Revoke, GiveUpLaunch, CountAbandoned, CompleteHook, LookAgain]
     ),
     "the third in a row that never joined": (
-        given_up(WORKERS, WORKERS), [Revoke, GiveUpLaunch, CountAbandoned, SuspendLaunch, CompleteHook, LookAgain]
+        given_up(WORKERS, WORKERS),
+        [Heartbeat, Revoke, GiveUpLaunch, CountAbandoned, SuspendLaunch, CompleteHook, LookAgain],
     ),
     "the third in a row, and a person has suspended the group already": (
         given_up(
             WORKERS, WORKERS, fleet=fleet(group(member(ONE, "Pending:Wait"), suspended=frozenset({"Launch"})))
         ),
-        [Revoke, GiveUpLaunch, CountAbandoned, CompleteHook, LookAgain],
+        [Heartbeat, Revoke, GiveUpLaunch, CountAbandoned, CompleteHook, LookAgain],
     ),
     "dead, nothing left but its token": (
         facts(instance=TERMINATED, node=Absent(), fleet=LEFT, memory=memory(joins=(join(),))), [Revoke]
@@ -344,11 +345,11 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
     ),
     "never joined, and no hook holds it": (given_up(fleet=fleet()), [Revoke, GiveUpLaunch]),
     "never got a token": (
-        given_up(memory=memory()), [GiveUpLaunch, CountAbandoned, CompleteHook, LookAgain]
+        given_up(memory=memory()), [Heartbeat, GiveUpLaunch, CountAbandoned, CompleteHook, LookAgain]
     ),
     "asked for what it must not have": (
         arriving(memory=memory(joins=(join(),), approvals=(approval(denied="it asked to be another"),))),
-        [Revoke, GiveUpLaunch, CountAbandoned, CompleteHook, LookAgain],
+        [Heartbeat, Revoke, GiveUpLaunch, CountAbandoned, CompleteHook, LookAgain],
     ),
     "not joined in time, but Kubernetes does not answer": (given_up(node=Unknown("no answer")), [Heartbeat, LookAgain]),
     "died before it joined": (

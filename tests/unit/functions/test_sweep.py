@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from functions.cluster.facts import Phase, Unknown
+from functions.cluster.facts import Phase
+from functions.cluster.joining import JoinState
 from functions.cluster.machine import InstanceId, InstanceState, Node
 from functions.errors import RetryableError
 from functions.remediate.reconcile import deadlines
@@ -24,6 +25,7 @@ from tests.unit.functions.builders import (
     case,
     group,
     instance,
+    join,
     machine,
     member,
     node,
@@ -31,7 +33,7 @@ from tests.unit.functions.builders import (
 )
 from tests.unit.functions.fake_world import Call
 from tests.unit.functions.fakes import outside_of
-from tests.unit.functions.worlds import CONTROL_PLANE, a_cluster, kill, settle
+from tests.unit.functions.worlds import CONTROL_PLANE, a_cluster, kill, let_go, settle
 
 
 def cluster(**changes: Any) -> Cluster:
@@ -99,11 +101,38 @@ def test_when_ec2_knows_no_instance_of_any_node_nothing_is_looked_at() -> None:
     assert "wrong region or account" in held.held
 
 
-def test_when_the_nodes_cannot_be_listed_only_open_cases_are_looked_at() -> None:
+def test_when_not_all_could_be_read_only_what_cannot_wait_is_looked_at() -> None:
     dead = {ONE: instance(ONE, InstanceState.TERMINATED), TWO: instance(TWO)}
-    held = found(cluster(nodes=Unknown("no answer"), instances=dead, cases={THREE: case(THREE)}))
-    assert [look.machine for look in held.looks] == [THREE]
-    assert held.held == "the Nodes could not be listed: no answer"
+    groups = (
+        group(member(ONE), member(TWO), member(machine(4), "Pending:Wait"), member(machine(5), "Terminating:Wait")),
+    )
+    joins = {machine(6): (join(machine(6)),), machine(7): (join(machine(7), JoinState.ENDED),)}
+    held = found(
+        cluster(unread="no answer", nodes={}, instances=dead, cases={THREE: case(THREE)}, groups=groups, joins=joins)
+    )
+    assert {look.machine: look.reason for look in held.looks} == {
+        THREE: "its case is open",
+        machine(4): "Auto Scaling: Pending:Wait",
+        machine(5): "Auto Scaling: Terminating:Wait",
+        machine(6): "its joining is open",
+    }
+    assert held.held == "not all could be read: no answer"
+
+
+@pytest.mark.parametrize("method", ["fleet", "cases", "recorded", "joins", "nodes"])
+def test_a_read_that_fails_leaves_what_hooks_hold_looked_at_and_tells_a_person(method: str) -> None:
+    world = a_cluster()
+    let_go(world, ONE)
+
+    def refuse(call: Call) -> None:
+        if call.method == method:
+            raise RetryableError(f"{method} does not answer")
+
+    world.before = refuse
+    swept = run_sweep(outside_of(world), SETTINGS, now=NOW)
+    assert [look.machine for look in world.passes] == [ONE]
+    assert swept.held == f"not all could be read: {method} does not answer"
+    assert [subject for subject, _ in world.alerts] == [f"The sweep of {CLUSTER} holds"]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from functions.cluster.machine import CLUSTER_TAG, GROUP_TAG, ROLE_TAG, InstanceId, InstanceState, Pod, Role
+from functions.cluster.machine import (
+    CLUSTER_TAG,
+    GROUP_TAG,
+    ROLE_TAG,
+    InstanceId,
+    InstanceState,
+    Pod,
+    Role,
+    Transition,
+)
 from functions.messages import Look
 from tests.unit.functions.builders import (
     CLUSTER,
@@ -18,6 +27,7 @@ from tests.unit.functions.builders import (
     node,
 )
 from tests.unit.functions.fake_world import World
+from tests.unit.functions.fakes import HOOK_TIMEOUT
 
 CONTROL_PLANE = machine(0xC1)
 _CONTROL_PLANES = "drill-control-plane"
@@ -70,11 +80,26 @@ def settle(world: World) -> None:
     if "Launch" not in workers.suspended:
         for _ in range(workers.desired - len(workers.members)):
             launch(world, machine(_FIRST_REPLACEMENT + len(world.instances)))
+    _let_hooks_run_out(world)
     for one, approval in world.approvals.items():
         runs = world.instances[one].state is InstanceState.RUNNING
         if approval.client_at and runs and one not in world.nodes:
             world.nodes[one] = node(one)
             world.targets.add((one, TARGET_GROUP))
+
+
+def _let_hooks_run_out(world: World) -> None:
+    """What Auto Scaling does when nobody has completed a hook in its time: either way a machine that runs ends."""
+    workers = world.groups[WORKERS]
+    for one in workers.members:
+        for transition in Transition:
+            ends = world.hooks_end.setdefault((one.id, transition), world.now + HOOK_TIMEOUT)
+            runs = one.id in world.instances and world.instances[one.id].state is InstanceState.RUNNING
+            if runs and one.waits(transition) and world.now >= ends:
+                world.effects.append(("hook ran out", one.id))
+                world.instances[one.id] = replace(world.instances[one.id], state=InstanceState.TERMINATED, address=None)
+                left = tuple(other for other in world.groups[WORKERS].members if other.id != one.id)
+                world.groups[WORKERS] = replace(world.groups[WORKERS], members=left)
 
 
 def launch(world: World, new: InstanceId) -> None:

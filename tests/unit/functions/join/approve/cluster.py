@@ -137,6 +137,7 @@ class Cluster:
     nodes: dict[str, Node] = field(default_factory=dict)
     joins: tuple[JoinRecord, ...] = (a_record(),)
     approvals: dict[str, Approval] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
     founder: InstanceId | None = None
     decided: dict[str, tuple[str, str]] = field(default_factory=dict)
     told: list[tuple[str, dict[str, object]]] = field(default_factory=list)
@@ -199,15 +200,24 @@ class _Edges:
         with self.world.call("joins_of"):
             return tuple(one for one in self.world.joins if one.instance == instance)
 
-    def approvals(self) -> tuple[Approval, ...]:
-        with self.world.call("approvals"):
-            return tuple(self.world.approvals.values())
+    def approvals_of(self, instance: InstanceId) -> tuple[Approval, ...]:
+        with self.world.call("approvals_of"):
+            return tuple(one for one in self.world.approvals.values() if one.instance == instance)
 
     def write_approval(self, approval: Approval, *, instead_of: Approval | None, keep_until: datetime) -> None:
         with self.world.call("write_approval"):
             if self.world.approvals.get(approval.launch) != instead_of:
                 raise ConflictError("it is another one by now")
             self.world.approvals[approval.launch] = approval
+
+    def launch_of_key(self, key_sha256: str) -> str | None:
+        with self.world.call("launch_of_key"):
+            return self.world.keys.get(key_sha256)
+
+    def write_key(self, key_sha256: str, launch: str, *, keep_until: datetime) -> None:
+        with self.world.call("write_key"):
+            if self.world.keys.setdefault(key_sha256, launch) != launch:
+                raise ConflictError("the key is another launch's")
 
     def pending(self) -> tuple[CertificateRequest, ...]:
         with self.world.call("pending"):

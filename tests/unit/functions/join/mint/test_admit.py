@@ -103,8 +103,21 @@ ENDS: dict[str, tuple[dict[str, Any], str]] = {
         {"instance": launched(launched_at=LATER - timedelta(seconds=30))},
         "it has been launched again, at 2026-11-21 12:01:30Z",
     ),
-    "in no group": ({"groups": NO_GROUP}, f"no group of the cluster lists it any more, {WORKERS} did"),
-    "no groups": ({"groups": ()}, f"no group of the cluster lists it any more, {WORKERS} did"),
+    "detached": (
+        {"instance": launched(tags={CLUSTER_TAG: CLUSTER}), "groups": NO_GROUP},
+        f"no group of the cluster lists it any more, {WORKERS} did",
+    ),
+    "in a group that is not ours": (
+        {"instance": launched(tags={GROUP_TAG: "theirs"}), "groups": NO_GROUP},
+        f"no group of the cluster lists it any more, {WORKERS} did",
+    ),
+    "an earlier launch that has ended": (
+        {
+            "instance": launched(launched_at=EARLIER, state=InstanceState.TERMINATED),
+            "groups": NO_GROUP,
+        },
+        f"no group of the cluster lists it any more, {WORKERS} did",
+    ),
     "unknown to EC2 and in no group": (
         {"instance": Absent(), "groups": NO_GROUP},
         f"no group of the cluster lists it any more, {WORKERS} did",
@@ -129,6 +142,41 @@ def test_every_end_of_a_launch_takes_its_token_away(end: str, state: JoinState) 
     assert (decision.record, decision.reason) == (join(state), reason)
 
 
+LISTINGS_WITHOUT_IT: dict[str, tuple[dict[str, Any], str]] = {
+    "EC2 says that it runs": (
+        {"groups": NO_GROUP},
+        f"no group of the cluster lists it now, but by its tag it is of {WORKERS}",
+    ),
+    "EC2 says that it is about to": (
+        {"instance": launched(state=InstanceState.PENDING), "groups": NO_GROUP},
+        f"no group of the cluster lists it now, but by its tag it is of {WORKERS}",
+    ),
+    "its group is not listed either": (
+        {"groups": ()},
+        f"no group of the cluster lists it now, but by its tag it is of {WORKERS}",
+    ),
+    "by its tag it is of another group of ours": (
+        {
+            "instance": launched(tags={GROUP_TAG: "other"}),
+            "groups": (group(member(TWO)), group(name="other")),
+        },
+        "no group of the cluster lists it now, but by its tag it is of other",
+    ),
+    "EC2 says nothing": (
+        {"instance": UNKNOWN, "groups": NO_GROUP},
+        "unknown: the service did not answer",
+    ),
+}
+
+
+@pytest.mark.parametrize("state", [JoinState.MINTING, JoinState.ISSUED])
+@pytest.mark.parametrize("case", LISTINGS_WITHOUT_IT)
+def test_a_listing_without_the_machine_alone_takes_nothing_away(case: str, state: JoinState) -> None:
+    """The next listing may have it again, and an ended record is final: the machine could never join."""
+    changes, reason = LISTINGS_WITHOUT_IT[case]
+    assert decided(joins=(join(state),), **changes) == Hold(reason)
+
+
 @pytest.mark.parametrize("end", ENDS)
 def test_what_a_call_may_still_be_making_is_not_taken_away_beside_it(end: str) -> None:
     changes, _ = ENDS[end]
@@ -147,7 +195,7 @@ def test_no_end_but_joining_needs_the_cluster_to_answer(end: str) -> None:
     assert first.reason == reason
 
 
-@pytest.mark.parametrize("end", ["deadline", "terminated", "launched again", "in no group"])
+@pytest.mark.parametrize("end", ["deadline", "terminated", "launched again"])
 def test_one_proof_of_the_end_is_enough_whatever_else_is_unknown(end: str) -> None:
     changes, reason = ENDS[end]
     unknown: dict[str, Any] = dict.fromkeys(("instance", "groups", "approvals", "node"), UNKNOWN)
@@ -164,7 +212,7 @@ def test_one_proof_of_the_end_is_enough_whatever_else_is_unknown(end: str) -> No
         ({"instance": Absent(), "groups": NO_GROUP}, True),
         ({"instance": Absent(), "at": PAST_DEADLINE}, False),
         ({"instance": Absent(), "groups": UNKNOWN, "at": PAST_DEADLINE}, False),
-        ({"instance": UNKNOWN, "groups": NO_GROUP}, False),
+        ({"instance": launched(tags={}), "groups": NO_GROUP}, False),
         ({"node": node(ONE)}, False),
     ],
 )

@@ -13,7 +13,7 @@ import pytest
 
 from functions.cluster.facts import Absent
 from functions.cluster.joining import Approval, JoinState
-from functions.cluster.machine import VERSION_TAG, InstanceState, Role
+from functions.cluster.machine import VERSION_TAG, Group, InstanceState, Role
 from functions.errors import ConfigurationError, ConflictError, PermanentError, RetryableError
 from functions.join.token import draw
 from tests.unit.functions.builders import CLUSTER, NOW, ONE, TWO, WORKERS, group, member, node
@@ -109,7 +109,10 @@ def test_a_second_call_finds_it_all_there() -> None:
         ({"now": NOW + DEADLINE}, "its time to join is over: 480 s from 12:00:00Z"),
         ({"instance": launched(state=InstanceState.SHUTTING_DOWN)}, "EC2: shutting-down"),
         ({"groups": (group(member(ONE, "Terminating:Wait")),)}, "Auto Scaling: Terminating:Wait"),
-        ({"groups": (group(member(TWO)),)}, f"no group of the cluster lists it any more, {WORKERS} did"),
+        (
+            {"instance": launched(tags={}), "groups": (group(member(TWO)),)},
+            f"no group of the cluster lists it any more, {WORKERS} did",
+        ),
     ],
 )
 def test_at_the_end_of_its_launch_a_machine_loses_both_and_gets_neither_again(
@@ -123,6 +126,21 @@ def test_at_the_end_of_its_launch_a_machine_loses_both_and_gets_neither_again(
     world.node, world.approvals, world.instance = Absent(), (), launched()
     world.groups = MintWorld().groups
     assert world.did() == "nothing"
+    assert_nothing_is_left(world)
+
+
+@pytest.mark.parametrize("groups", [(group(member(TWO)),), ()], ids=["without it", "without its group"])
+def test_a_listing_that_lacks_a_running_machine_ends_nothing(groups: tuple[Group, ...]) -> None:
+    world = a_minted_world(groups=groups)
+    assert world.did() == "held"
+    assert_one_token_and_its_bundle(world)
+    world.groups = MintWorld().groups
+    assert world.did() == "is_minted"
+
+
+def test_a_machine_that_no_group_lists_keeps_its_token_no_longer_than_it_may_join() -> None:
+    world = a_minted_world(groups=(group(member(TWO)),), now=NOW + DEADLINE)
+    assert world.did() == "revoked"
     assert_nothing_is_left(world)
 
 
