@@ -14,6 +14,7 @@ from functions.remediate.plan import (
     Deadlines,
     Heartbeat,
     LookAgain,
+    Mint,
     Plan,
     Restore,
     Revoke,
@@ -41,7 +42,7 @@ def make_plan(verdict: Verdict, facts: Facts, deadlines: Deadlines) -> Plan:
             closing = (CloseCase(facts.id, verdict.reason),) if facts.case else ()
             return Plan((*_revoke(verdict, facts), *closing))
         case Kind.HELD:
-            return Plan()
+            return Plan(_hold_token(verdict, facts))
 
 
 def _hold_hook(verdict: Verdict, facts: Facts) -> tuple[Step, ...]:
@@ -51,6 +52,13 @@ def _hold_hook(verdict: Verdict, facts: Facts) -> tuple[Step, ...]:
         for transition in Transition
         if verdict.group and verdict.waits(transition)
     )
+
+
+def _hold_token(verdict: Verdict, facts: Facts) -> tuple[Step, ...]:
+    """Who is let in and turns out to be doubtful is the minter's to judge: it refuses, and takes back what it may."""
+    if any(join.open for join in facts.joins):
+        return (Mint(facts.id, verdict.reason), LookAgain(LATER, verdict.reason))
+    return ()
 
 
 def _revoke(verdict: Verdict, facts: Facts) -> tuple[Step, ...]:

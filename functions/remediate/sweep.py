@@ -194,8 +194,6 @@ def _needs_pass(verdict: Verdict, facts: Facts, cluster: Cluster, deadlines: Dea
         return f"its case is open since {case.opened_at:%FT%TZ}"
     if isinstance(facts.instance, Absent) and facts.id in cluster.recorded:
         return "EC2 no longer knows it"  # the pass reads our record of it, and so can tell what it was
-    if verdict.kind is Kind.HELD and not verdict.may_change:
-        return None
     if make_plan(verdict, facts, deadlines).steps:
         return f"it is {verdict.kind.value}: {verdict.reason}"
     return None

@@ -213,6 +213,7 @@ def launched(scene: Scene, *, let_alone: bool = True) -> Iterator[Joiner]:
                     InstanceId=machine, ShouldDecrementDesiredCapacity=False
                 )
             scene.look_at(machine)
+        take_back(scene, *pending(scene))
         wait_for("its end", lambda: scene.cluster.members()[0].keys() <= before.keys(), within_s=60)
         set_capacity(scene.cluster, desired)
         autoscaling.resume_processes(**group, ScalingProcesses=["Launch"])
@@ -230,6 +231,21 @@ def paused(scene: Scene) -> Iterator[None]:
         yield
     finally:
         scene.ask({"do": "resume", "of": group})
+
+
+@contextmanager
+def without_sweeps(scene: Scene) -> Iterator[None]:
+    """The minute's sweep would decide requests beside the test."""
+    events = scene.client("events")
+    rules = [rule["Name"] for rule in events.list_rules()["Rules"] if rule.get("ScheduleExpression")]
+    assert rules
+    for rule in rules:
+        events.disable_rule(Name=rule)
+    try:
+        yield
+    finally:
+        for rule in rules:
+            events.enable_rule(Name=rule)
 
 
 def _running(scene: Scene, before: Container[str]) -> list[str]:

@@ -28,6 +28,7 @@ from functions.edges.certificate_requests import CertificateRequestsEdge
 from functions.edges.kubernetes_api import Credentials
 from functions.errors import ConflictError
 from infra.local.cluster import wait_for
+from infra.local.drills.joining import see_tokens
 from infra.local.drills.never_joining import faulty_user_data
 from tests.e2e.hostile_requests import for_the_identity_of, in_another_form, to_serve_as_another
 from tests.e2e.joiner import (
@@ -46,6 +47,7 @@ from tests.e2e.joiner import (
     send,
     take_back,
     with_token,
+    without_sweeps,
     word_on,
 )
 from tests.e2e.scene import Scene
@@ -55,7 +57,17 @@ from tests.unit.functions.join.approve.csrs import client_csr, dns, ip, key_info
 
 DENIED = "AccessDeniedException"
 ALLOWED_BUT_UNMET = "ConditionalCheckFailedException"
+NOBODY = "i-00000000000000000"
+MACHINES = ("own", "other", "master")
 FUNCTIONS = ("intake", "later", "remediate", "sweep", "drill", "mint", "approve")
+OTHER_USES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "c15 to serve as well": (CLIENT_SIGNER, (*CLIENT_USAGES, "server auth")),
+    "c15 to sign": (CLIENT_SIGNER, (*CLIENT_USAGES, "cert sign")),
+    "c15 to be no client": (CLIENT_SIGNER, ("digital signature",)),
+    "c16 as a person": ("kubernetes.io/kube-apiserver-client", CLIENT_USAGES),
+    "c16 by a signer of somebody's own": ("example.com/mine", CLIENT_USAGES),
+    "s22 to serve, with a token": (SERVING_SIGNER, SERVING_USAGES),
+}
 EARLIER = "2026-01-02T03:04:05+00:00"
 
 
@@ -65,8 +77,10 @@ class Attack:
 
     machine: str
     minted: list[str] = field(default_factory=list)
+    tokens: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     of_another: dict[str, Outcome] = field(default_factory=dict)
     of_another_form: dict[str, Outcome] = field(default_factory=dict)
+    for_another_use: dict[str, Outcome] = field(default_factory=dict)
     with_another_record: dict[str, Outcome] = field(default_factory=dict)
     serving: dict[str, Outcome] = field(default_factory=dict)
     keys: dict[str, Outcome] = field(default_factory=dict)
@@ -85,16 +99,19 @@ class Attack:
 @pytest.fixture(scope="module")
 def attack(scene: Scene) -> Iterator[Attack]:
     scene.await_whole()
-    with faulty_user_data(scene.cluster), launched(scene) as joiner:
+    with without_sweeps(scene), faulty_user_data(scene.cluster), launched(scene) as joiner:
         attack = Attack(joiner.id)
         victim = scene.workers()[0]
         attack.victim_seen.append(see_machine(scene, victim))
-        mint_twice(joiner, attack)
+        mint_at_once_and_again(joiner, attack)
         attack.rights = try_rights(joiner, victim)
         bundle = joiner.bundle()
         holder = with_token(bundle)
         attack.of_another = knock(joiner, holder, for_the_identity_of(victim, joiner.id))
         attack.of_another_form = knock(joiner, holder, in_another_form(joiner.id, victim))
+        attack.for_another_use = {
+            id_: knock_once(joiner, holder, client_csr(joiner.id), *use) for id_, use in OTHER_USES.items()
+        }
         attack.with_another_record = with_another_record(joiner, holder, victim)
         attack.made_anew = make_anew(joiner, holder, victim)
         bundle = expire(joiner, attack, bundle)
@@ -111,9 +128,12 @@ def attack(scene: Scene) -> Iterator[Attack]:
 # --- what is tried
 
 
-def mint_twice(joiner: Joiner, attack: Attack) -> None:
-    for _ in range(2):
-        attack.minted += [joiner.ask("mint")["did"], joiner.token_id()]
+def mint_at_once_and_again(joiner: Joiner, attack: Attack) -> None:
+    with ThreadPoolExecutor() as together:
+        attack.minted += [answer["did"] for answer in together.map(joiner.ask, ["mint"] * 4)]
+    attack.tokens.append((joiner.token_id(), see_tokens(joiner.scene.cluster)))
+    attack.minted.append(joiner.ask("mint")["did"])
+    attack.tokens.append((joiner.token_id(), see_tokens(joiner.scene.cluster)))
 
 
 def knock(
@@ -236,7 +256,10 @@ def serve_as_another(joiner: Joiner, node: client.ApiClient, victim: str) -> dic
         "s00 its own": serving_csr(joiner.id, *good),
         **to_serve_as_another(joiner.id, good, victim, other["PrivateIpAddress"], balancer),
     }
-    return knock(joiner, node, requests, SERVING_SIGNER, SERVING_USAGES)
+    return {
+        **knock(joiner, node, requests, SERVING_SIGNER, SERVING_USAGES),
+        "another node's client certificate": knock_once(joiner, node, client_csr(victim)),
+    }
 
 
 def pose_as(joiner: Joiner, node: client.ApiClient, victim: str, attack: Attack) -> None:
@@ -311,10 +334,10 @@ def fingerprint(key: ec.EllipticCurvePrivateKey) -> str:
 def try_rights(joiner: Joiner, other: str) -> dict[str, str]:
     """With the credentials that the two machines' metadata services give out, and in the functions' roles."""
     scene, name, path = joiner.scene, joiner.bundle_name, f"/regrow/{joiner.scene.cluster.name}"
-    neighbour = Joiner(scene, other)
+    neighbour, master = Joiner(scene, other), Joiner(scene, scene.control_plane())
     tags = [{"Key": "InstanceArn", "Value": f"arn:aws:ec2:us-east-1:123456789012:instance/{other}"}]
     tried: dict[str, tuple[Any, str, dict[str, Any]]] = {}
-    for who, ssm in (("other", neighbour.aws("ssm")), ("own", joiner.aws("ssm"))):
+    for who, ssm in (("other", neighbour.aws("ssm")), ("own", joiner.aws("ssm")), ("master", master.aws("ssm"))):
         tried |= {
             f"{who} get": (ssm, "get_parameter", {"Name": name, "WithDecryption": True}),
             f"{who} batch": (ssm, "get_parameters", {"Names": [name], "WithDecryption": True}),
@@ -328,10 +351,15 @@ def try_rights(joiner: Joiner, other: str) -> dict[str, str]:
                 {"ResourceType": "Parameter", "ResourceId": name, "Tags": tags},
             ),
             f"{who} put": (ssm, "put_parameter", {"Name": name, "Value": "{}", "Overwrite": True}),
-            f"{who} kubeconfig": (ssm, "get_parameter", {"Name": f"{path}/kubeconfig/mint", "WithDecryption": True}),
         }
+    kubeconfig = {"Name": f"{path}/kubeconfig/mint", "WithDecryption": True}
+    tried["own kubeconfig"] = (joiner.aws("ssm"), "get_parameter", kubeconfig)
     tried["other delete"] = (neighbour.aws("ssm"), "delete_parameter", {"Name": name})
+    nobody = json.dumps({"machine": NOBODY}).encode()
     for function in FUNCTIONS:
+        for asked in ("mint", "approve"):
+            invoke = {"FunctionName": scene.function(asked), "Payload": nobody}
+            tried[f"{function} asks {asked}"] = (as_function(scene, function, "lambda"), "invoke", invoke)
         ssm, table = as_function(scene, function, "ssm"), as_function(scene, function, "dynamodb")
         tried[f"{function} get"] = (ssm, "get_parameter", {"Name": name, "WithDecryption": True})
         tried[f"{function} history"] = (ssm, "get_parameter_history", {"Name": name, "WithDecryption": True})
@@ -350,10 +378,14 @@ def try_rights(joiner: Joiner, other: str) -> dict[str, str]:
 # --- what must have become of it
 
 
-def test_a_token_is_minted_once(attack: Attack) -> None:
-    first, token, again, token_again = attack.minted
-    assert (first, again) == ("minted", "is_minted")
-    assert token == token_again
+def test_e01_of_calls_at_once_one_mints_and_there_is_one_token(attack: Attack) -> None:
+    *at_once, again = attack.minted
+    assert at_once.count("minted") == 1
+    assert set(at_once) <= {"minted", "held", "is_minted"}
+    assert again == "is_minted"
+    (token, there), again_there = attack.tokens
+    assert there == (f"secret/{secret_of(token)}",)
+    assert again_there == (token, there)
 
 
 def words(outcomes: Mapping[str, Outcome]) -> dict[str, str]:
@@ -383,6 +415,12 @@ def test_c07_to_c14_a_request_that_no_kubelet_makes_is_denied(attack: Attack) ->
     taken = {id_: outcome for id_, outcome in attack.of_another_form.items() if not outcome.refused}
     assert refused == REFUSED_BY_THE_API_SERVER
     assert words(taken) == dict.fromkeys(taken, "Denied")
+
+
+def test_c15_to_s22_a_token_is_for_a_client_certificate_of_a_kubelet_alone(attack: Attack) -> None:
+    """Of other signers Regrow is no judge."""
+    expected = {id_: "Pending" if id_.startswith("c16") else "Denied" for id_ in OTHER_USES}
+    assert words(attack.for_another_use) == expected
 
 
 def test_a_request_is_nothing_without_the_right_record(attack: Attack) -> None:
@@ -429,7 +467,9 @@ def test_c25_of_two_requests_at_once_each_is_decided_and_of_four_keys_one_is_too
     assert len(used) == 3
 
 
-REFUSED_OF_NODES = {"s11 two of pkcs9": 403, "s17 another node's subject": 403}
+REFUSED_OF_NODES = dict.fromkeys(
+    ("s11 two of pkcs9", "s17 another node's subject", "another node's client certificate"), 403
+)
 """By its NodeRestriction, which reads the request of a node."""
 
 
@@ -448,7 +488,7 @@ def test_a_node_that_poses_as_another_machine_gains_nothing_and_harms_nobody(att
 
 
 def test_j05_to_j09_a_bundle_is_read_by_its_own_machine_alone(attack: Attack) -> None:
-    of_machines = {what: answer for what, answer in attack.rights.items() if what.split()[0] in ("own", "other")}
+    of_machines = {what: answer for what, answer in attack.rights.items() if what.split()[0] in MACHINES}
     assert {what for what, answer in of_machines.items() if answer == "ok"} == {"own get"}
     assert set(of_machines.values()) == {"ok", DENIED}
     read_by_functions = {attack.rights[f"{function} {how}"] for function in FUNCTIONS for how in ("get", "history")}
@@ -460,6 +500,13 @@ def test_records_are_written_by_mint_alone_and_approvals_by_approve_alone(attack
     denied = {what for what, answer in attack.rights.items() if " writes " in what and answer == DENIED}
     assert may == {"mint writes join", "approve writes approval"}
     assert len(denied) == 2 * len(FUNCTIONS) - len(may)
+
+
+def test_passes_alone_ask_for_tokens_and_none_but_they_and_the_sweep_for_approvals(attack: Attack) -> None:
+    asking = {what: answer for what, answer in attack.rights.items() if " asks " in what}
+    may = {what for what, answer in asking.items() if answer == "ok"}
+    assert may == {"remediate asks mint", "remediate asks approve", "sweep asks approve"}
+    assert {answer for what, answer in asking.items() if what not in may} == {DENIED}
 
 
 def test_a_convicted_machine_is_given_up_with_all_that_it_was_handed(attack: Attack) -> None:
@@ -531,3 +578,24 @@ def test_j17_no_token_is_in_any_log_or_in_the_table(scene: Scene, attack: Attack
 def holds(path: Path, matches: Callable[[bytes], bool], halves: list[bytes]) -> bool:
     with path.open("rb") as file:
         return any(matches(line) or any(half in line for half in halves) for line in file)
+
+
+def test_a_machine_that_poses_as_another_loses_what_it_was_handed_when_it_ends(scene: Scene) -> None:
+    with faulty_user_data(scene.cluster), launched(scene) as joiner:
+        joiner.ask("mint")
+        bundle, victim = joiner.bundle(), scene.workers()[0]
+        node = join_by_hand(joiner, with_token(bundle), bundle, Attack(joiner.id))
+        zone = Joiner(scene, victim).described()["Placement"]["AvailabilityZone"]
+        posing = {"metadata": {"name": joiner.id}, "spec": {"providerID": f"aws:///{zone}/{victim}"}}
+        client.CoreV1Api(node).create_node(posing)
+        scene.ask({"do": "resume", "of": scene.cluster.worker_group})
+        scene.client("autoscaling").suspend_processes(
+            AutoScalingGroupName=scene.cluster.worker_group, ScalingProcesses=["Launch"]
+        )
+        scene.kill(joiner.id)
+        try:
+            wait_for("the end of its joining", lambda: joiner.state() == "ended", within_s=30)
+            assert not joiner.has_bundle()
+            assert not secret_is_there(scene, secret_of(joiner.token_id()))
+        finally:
+            scene.core.delete_node(joiner.id)

@@ -17,7 +17,7 @@ REASON = "the network is being rebuilt"
 
 def test_a_paused_cluster_is_left_alone_until_the_pause_ends_and_then_heals(scene: Scene) -> None:
     victim = scene.workers()[0]
-    before = see_machine(scene, victim)
+    before, history, steps = see_machine(scene, victim), scene.history(victim), scene.steps(victim)
     with paused(scene):
         with pytest.raises(WorldError, match=f"is paused until .*{REASON}"):
             scene.ask({"do": "drill"})
@@ -25,8 +25,8 @@ def test_a_paused_cluster_is_left_alone_until_the_pause_ends_and_then_heals(scen
         wait_for("the refusal to heal a dead machine", lambda: "dead" in verdicts(scene, victim), within_s=30)
 
         refused = f"refused: {scene.cluster.name} is paused until"
-        assert all(entry["then"].startswith(refused) for entry in scene.history(victim))
-        assert scene.steps(victim) == []
+        assert all(entry["then"].startswith(refused) for entry in scene.history(victim)[len(history) :])
+        assert scene.steps(victim) == steps
         assert scene.case(victim) is None
         assert scene.place_in_group(victim) == "Terminating:Wait"
         assert see_machine(scene, victim) == before

@@ -336,8 +336,12 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
         ),
         [],
     ),
+    "its Node is named after another instance": (
+        arriving(node=node(TWO, provider_id=f"aws:///us-east-1a/{ONE}"), memory=memory(joins=(join(),))),
+        [Mint, LookAgain],
+    ),
     "its Node says that it is another instance": (
-        arriving(node=node(TWO, provider_id=f"aws:///us-east-1a/{ONE}"), memory=memory(joins=(join(),))), []
+        arriving(node=node(provider_id=f"aws:///us-east-1a/{TWO}"), memory=memory(joins=(join(),))), [Mint, LookAgain]
     ),
     "being drained since a time to come": (
         facts(fleet=WAITS, node=draining(-timedelta(hours=1)), pods=PODS),
@@ -463,7 +467,7 @@ def test_held_and_foreign_machines_are_never_touched(seen: Facts) -> None:
     """Our own notes may be closed, and what was ours taken back; nothing of the machine is changed."""
     kind = assess(seen).kind
     if kind is Kind.HELD:
-        assert {type(step) for step in plan_of(seen).steps} <= {LookAgain, Heartbeat}
+        assert {type(step) for step in plan_of(seen).steps} <= {LookAgain, Heartbeat, Mint}
     if kind is Kind.FOREIGN:
         assert {type(step) for step in plan_of(seen).steps} <= {CloseCase, Revoke}
 
