@@ -31,19 +31,25 @@ HARMLESS: dict[str, Any] = {
     "later": {"Records": []},
     "remediate": {"Records": [{"receiptHandle": "bench", "body": '{"machine": "i-00000000000000000"}'}]},
     "sweep": EVENT,
+    "mint": {"machine": "i-00000000000000000"},
+    "approve": {},
     "drill": {"do": "report"},
 }
+BETWEEN = ("terminated_to_pods_ready", "requested_to_approved_client", "requested_to_approved_serving")
 ALONE_WITHIN_S = 600.0
 
 
 def drills(cluster: Cluster, count: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Median seconds since the kill of each milestone over `count` drills, and every single one."""
+    """Median seconds since the kill of each milestone, and between some of them, over `count` drills; and every one."""
     runs = []
     for number in range(count):
         record = run(cluster, KINDS["worker"], lambda _: None)
         say(f"drill {number + 1} of {count}: {'healed' if record['healed'] else 'NOT healed'} {record['milestones']}")
-        runs.append(record["milestones"] | {"terminated_to_pods_ready": record["terminated_to_pods_ready_s"]})
-    return {"median_s": {name: statistics.median(one[name] for one in runs) for name in runs[0]}, "runs_s": runs}
+        runs.append(record["milestones"] | {name: record[f"{name}_s"] for name in BETWEEN})
+    return {
+        "median_s": {name: round(statistics.median(one[name] for one in runs), 2) for name in runs[0]},
+        "runs_s": runs,
+    }
 
 
 def alone(cluster: Cluster, say: Callable[[str], None]) -> float:
