@@ -36,6 +36,7 @@ class BundlesEdge:
                 self._client.put_parameter(
                     Name=self._name(machine),
                     Type="SecureString",
+                    Tier="Standard",  # whatever the account's default is: no other has the function a key for
                     Value=bundle.to_json(),
                     Overwrite=False,
                     Tags=[{"Key": key, "Value": value} for key, value in tags.items()],

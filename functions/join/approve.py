@@ -1,8 +1,8 @@
 """Decide the pending certificate requests of kubelets: {"machine": "i-0…"} those of one machine, {} those of all.
 
-What is written down comes before what is done, so a call that ends anywhere leaves the next one to go on: first one item
-for each key, which no other launch can have then, the approval item, last the word on the request. Two calls at once meet
-at an item, and the later one holds.
+What is written down comes before what is done, so a call that ends anywhere leaves the next one to go on: an item for
+each client key, which binds it to this launch, then the approval item, then the word on the request. Two calls at once
+meet at an item, and the later one holds.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from functions.join.decide import (
 from functions.join.pkcs10 import Asked, Wrong, read_client_request, read_serving_request
 
 APPROVED, DENIED = "RegrowInstanceVerified", "RegrowRefused"
+DENIED_METRIC = "CertificateRequestsDenied"  # an alarm of infra/remediator/template.yaml is on it
 APPROVAL_KEPT = timedelta(days=400)  # longer than a certificate may last, so a machine that renews is always known
 MOST_OF_ONE_MACHINE = 10  # requests decided in one call; a machine that makes more only delays its own
 _BOOTSTRAP_USER = re.compile(re.escape(BOOTSTRAP_USER_PREFIX) + f"(?P<token>{TOKEN_ID.pattern})")
@@ -75,7 +76,7 @@ def answer(request: object, outside: Outside, *, cluster: str, now: datetime) ->
     for entry, verdict in decided:
         outside.journal.tell(f"certificate request {_WORDS[type(verdict)]}", **entry)
         if isinstance(verdict, Deny):
-            outside.journal.count("CertificateRequestsDenied")
+            outside.journal.count(DENIED_METRIC)
     return _told(decided)
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from functions.cluster.machine import InstanceId, Pod, Transition
 
-SOON = timedelta(seconds=2)
+SOON = timedelta(seconds=1)  # the next tick but the one that has begun: 1 to 3 s
 LATER = timedelta(seconds=10)
 
 

@@ -45,6 +45,7 @@ def a_morning() -> Cluster:
         client_request(name="rotation", username=f"system:node:{TWO}"),
         joins=(a_record(), a_record(TWO), a_record(instance=liar, node_name=liar, token_id="dddddd")),
         approvals={two.launch: two},
+        keys=dict.fromkeys(two.client_keys, two.launch),
         instances={ONE: a_machine(), TWO: a_machine(TWO), THREE: a_machine(THREE)},
         groups=lists(member(ONE, "Pending:Wait"), member(TWO), member(THREE)),
         founder=THREE,
@@ -61,6 +62,8 @@ def _write_before_doing(world: Cluster) -> Callable[[Call], None]:
         if call.method == "Approved":
             latest = list(world.decided)[-1]
             assert world.requests[latest].uid in known_uids, f"{latest} was approved and not written down"
+        keys = {key: one.launch for one in world.approvals.values() for key in one.client_keys}
+        assert keys.items() <= world.keys.items(), "a key was let through that another machine may still bring"
         assert world.convicted <= {"i-00000000000000004"}
 
     return check
@@ -76,6 +79,7 @@ def assert_settled(world: Cluster) -> None:
     ours = next(one for one in world.approvals.values() if one.instance == ONE)
     assert len(ours.client_keys) == 1
     assert len(world.approvals) == 4
+    assert world.keys == {key: one.launch for one in world.approvals.values() for key in one.client_keys}
 
 
 def run_to_end(world: Cluster) -> None:
@@ -158,6 +162,49 @@ def test_a_request_that_is_replaced_by_an_evil_one_at_any_moment_is_never_approv
     assert evil not in decided_as
     if world.requests["client"] == evil:
         assert world.word_on(evil) == "Denied"
+
+
+def twins() -> Cluster:
+    """Two machines ask with one key."""
+    return cluster(
+        client_request(client_csr(ONE), name="one"),
+        client_request(client_csr(TWO), of=TWO, name="two"),
+        instances={ONE: a_machine(), TWO: a_machine(TWO)},
+        joins=(a_record(), a_record(TWO)),
+        groups=lists(member(ONE, "Pending:Wait"), member(TWO, "Pending:Wait")),
+    )
+
+
+def assert_one_twin_is_in(world: Cluster) -> None:
+    assert sorted(word for word, _ in world.decided.values()) == ["Approved", "Denied"]
+    ((key, launch),) = world.keys.items()
+    assert {one.launch: one.client_keys for one in world.approvals.values()} == {launch: (key,)}
+
+
+@pytest.mark.parametrize("number", range(1, 20))
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_of_two_machines_with_one_key_one_is_let_in_wherever_a_function_is_killed(number: int, side: str) -> None:
+    world = twins()
+    setattr(world, side, at(number, Crash()))
+    run_to_end(world)
+    assert_one_twin_is_in(world)
+
+
+@pytest.mark.parametrize("number", range(1, 12))
+@pytest.mark.parametrize(("first", "second"), [(ONE, TWO), (TWO, ONE), (ONE, None), (None, TWO), (None, None)])
+def test_of_two_machines_with_one_key_one_is_let_in_by_two_calls_at_once(number: int, first: Any, second: Any) -> None:
+    world = twins()
+
+    def other(call: Call) -> None:
+        if call.number == number:
+            world.before = lambda _: None
+            world.approve(second)
+
+    world.before = other
+    world.approve(first)
+    world.before = lambda _: None
+    run_to_end(world)
+    assert_one_twin_is_in(world)
 
 
 @pytest.mark.parametrize("keys", range(4, 7))

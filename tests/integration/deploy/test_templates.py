@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import subprocess
 import sys
+from fnmatch import fnmatchcase
+from operator import ge, gt
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,8 @@ import yaml
 
 from functions.cluster.joining import TOKEN_GROUPS
 from functions.cluster.machine import Role
+from functions.edges.journal import JournalEdge
+from functions.join.approve import DENIED_METRIC
 from infra.deploy import CHECKOUT, TEMPLATE
 from infra.deployment.stack import ensure_stack, first_failure, remove_stack
 from infra.node.initialise import FUNCTION_GROUPS, JOINING_GROUPS, MINTING_POLICY
@@ -58,12 +63,16 @@ def statements(role: str) -> list[dict[str, Any]]:
     return [statement for document in documents for statement in document["Statement"]]
 
 
+def named(statement: dict[str, Any], field: str) -> set[str]:
+    """What a statement says in a field that may hold one or several."""
+    given = statement[field]
+    return {given} if isinstance(given, str) else set(given)
+
+
 def actions(role: str) -> set[str]:
-    found: set[str] = set()
-    for statement in statements(role):
-        given = statement["Action"]
-        found |= {given} if isinstance(given, str) else set(given)
-    return found
+    """What a role is granted."""
+    granted = (statement for statement in statements(role) if statement["Effect"] == "Allow")
+    return {action for statement in granted for action in named(statement, "Action")}
 
 
 @pytest.fixture
@@ -146,6 +155,7 @@ def who_may(action: str) -> set[str]:
         ("ec2:DescribeImages", {"MintRole"}),
         ("ssm:PutParameter", {"MintRole"}),
         ("ssm:DeleteParameter", {"MintRole"}),
+        ("kms:Encrypt", {"MintRole"}),
         ("sns:Publish", {"RemediateRole", "SweepRole"}),
         ("lambda:InvokeFunction", {"RemediateRole", "SweepRole"}),
     ],
@@ -159,9 +169,8 @@ def partitions(role: str, *, writing: bool) -> set[str]:
     changes = {"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}
     found: set[str] = set()
     for statement in statements(role):
-        given = statement["Action"]
-        listed = {given} if isinstance(given, str) else set(given)
-        if statement["Effect"] == "Allow" and listed & (changes if writing else {"dynamodb:Query"}):
+        wanted = changes if writing else {"dynamodb:GetItem", "dynamodb:Query"}
+        if statement["Effect"] == "Allow" and named(statement, "Action") & wanted:
             conditions = statement.get("Condition", {}).values()
             found |= {key for condition in conditions for key in condition["dynamodb:LeadingKeys"]} or {"*"}
     return found
@@ -176,7 +185,7 @@ def partitions(role: str, *, writing: bool) -> set[str]:
         ("SweepRole", {"machine", "said", "abandoned"}, {"*"}),
         ("DrillRole", {"pause"}, {"*"}),
         ("MintRole", {"join"}, {"join", "approval"}),
-        ("ApproveRole", {"approval"}, {"join", "approval"}),
+        ("ApproveRole", {"approval", "key"}, {"join", "approval", "key"}),
     ],
 )
 def test_nobody_but_the_minter_writes_who_may_join_and_nobody_but_the_approver_what_was_approved(
@@ -235,6 +244,71 @@ def test_only_the_tags_of_a_suspension_change_and_only_on_the_clusters_groups(ac
                 "aws:TagKeys": ["regrow:launch-suspended-until", "regrow:launch-suspended-because"]
             },
         }
+
+
+CALLS: dict[str, set[str]] = {
+    "IntakeRole": {"sqs:SendMessage"},
+    "LaterRole": {"sqs:SendMessage"},
+    "RemediateRole": {
+        *("ec2:DescribeInstances", "ec2:GetConsoleOutput"),
+        *("autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeAutoScalingInstances"),
+        *("autoscaling:DescribeLifecycleHooks", "autoscaling:CompleteLifecycleAction"),
+        *("autoscaling:RecordLifecycleActionHeartbeat", "autoscaling:CreateOrUpdateTags"),
+        *("autoscaling:SuspendProcesses", "elasticloadbalancing:DeregisterTargets"),
+        *("dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"),
+        *("ssm:GetParameter", "kms:Decrypt", "lambda:InvokeFunction", "sqs:SendMessage", "sns:Publish"),
+    },
+    "SweepRole": {
+        *("ec2:DescribeInstances", "autoscaling:DescribeAutoScalingGroups"),
+        *("autoscaling:ResumeProcesses", "autoscaling:DeleteTags"),
+        *("dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:DeleteItem"),
+        *("ssm:GetParameter", "kms:Decrypt", "lambda:InvokeFunction", "sqs:SendMessage", "sns:Publish"),
+    },
+    "DrillRole": {
+        *("ec2:DescribeInstances", "autoscaling:DescribeAutoScalingGroups", "ec2:TerminateInstances"),
+        *("dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:DeleteItem"),
+        *("ssm:GetParameter", "kms:Decrypt"),
+    },
+    "MintRole": {
+        *("ec2:DescribeInstances", "ec2:DescribeImages", "autoscaling:DescribeAutoScalingGroups"),
+        *("dynamodb:Query", "dynamodb:PutItem", "ssm:GetParameter", "kms:Decrypt"),
+        *("ssm:PutParameter", "ssm:AddTagsToResource", "ssm:DeleteParameter", "kms:Encrypt"),
+    },
+    "ApproveRole": {
+        *("ec2:DescribeInstances", "autoscaling:DescribeAutoScalingGroups"),
+        *("dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "ssm:GetParameter", "kms:Decrypt"),
+    },
+}
+"""What the edges of each function call, with what AWS asks for beside it."""
+OF_LAMBDA = {
+    *("logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"),
+    *("ec2:CreateNetworkInterface", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets"),
+    *("ec2:DeleteNetworkInterface", "ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses"),
+    *("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"),
+}
+
+
+@pytest.mark.parametrize("role", sorted(ROLES))
+def test_a_role_is_no_wider_than_the_calls_of_its_function(role: str) -> None:
+    assert actions(role) - OF_LAMBDA == CALLS[role]
+
+
+@pytest.mark.parametrize("role", sorted(ROLES - {"IntakeRole", "LaterRole"}))
+def test_what_lambda_needs_to_stand_in_the_vpc_is_not_for_the_functions_code(role: str) -> None:
+    (refused,) = [statement for statement in statements(role) if statement["Effect"] == "Deny"]
+    assert refused["Resource"] == "*"
+    interfaces = {action for action in actions(role) & OF_LAMBDA if action.startswith("ec2:")}
+    assert interfaces
+    assert [one for one in interfaces if not any(fnmatchcase(one, ruled) for ruled in refused["Action"])] == []
+    ((operator, condition),) = refused["Condition"].items()
+    assert operator == "ArnEquals"
+    (function,) = [one for one in condition["lambda:SourceFunctionArn"] if one.endswith(role_to_function(role))]
+    begin = "arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:regrow-${ClusterName}-"
+    assert function == begin + role_to_function(role)
+
+
+def role_to_function(role: str) -> str:
+    return role.removesuffix("Role").lower()
 
 
 @pytest.mark.parametrize("role", sorted(ROLES))
@@ -319,6 +393,61 @@ def test_a_control_plane_publishes_what_it_must_and_sees_no_bundle() -> None:
     assert [(s["Effect"], s["Resource"]) for s in denied] == [("Deny", f"{begin}join/*")]
 
 
+def alarms() -> dict[str, dict[str, Any]]:
+    found = [entry["Properties"] for entry in resources(TEMPLATE).values() if entry["Type"] == "AWS::CloudWatch::Alarm"]
+    return {alarm["AlarmName"].removeprefix("regrow-${ClusterName}-"): alarm for alarm in found}
+
+
+def test_a_denied_certificate_request_is_told_by_the_very_metric_that_the_approver_counts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    journal = JournalEdge(cluster="drill", function="approve")
+    journal.count(DENIED_METRIC)
+    journal.flush()
+    line = json.loads(capsys.readouterr().out)
+    (emitted,) = line["_aws"]["CloudWatchMetrics"]
+    alarm = alarms()["requests-denied"]
+    assert (alarm["Namespace"], [{"Name": alarm["MetricName"]}]) == (
+        emitted["Namespace"],
+        [{"Name": metric["Name"]} for metric in emitted["Metrics"]],
+    )
+    (dimensions,) = emitted["Dimensions"]
+    emitted_under = {name: line[name] for name in dimensions}
+    assert emitted_under["cluster"] == "drill"
+    assert {one["Name"]: one["Value"] for one in alarm["Dimensions"]} == emitted_under | {"cluster": "ClusterName"}
+    assert (alarm["Statistic"], alarm["ComparisonOperator"], alarm["Threshold"]) == ("Sum", "GreaterThanThreshold", 0)
+
+
+def breaches(alarm: dict[str, Any], errors_of_each_minute: list[int]) -> bool:
+    """Whether the last of the alarm's periods would ring it (CloudWatch user guide, "Evaluating an alarm")."""
+    minutes = alarm["Period"] // 60
+    count = alarm["EvaluationPeriods"]
+    sums = [sum(errors_of_each_minute[at : at + minutes]) for at in range(0, len(errors_of_each_minute), minutes)]
+    compare = {"GreaterThanThreshold": gt, "GreaterThanOrEqualToThreshold": ge}[alarm["ComparisonOperator"]]
+    breaching = [total for total in sums[-count:] if compare(total, alarm["Threshold"])]
+    needed: int = alarm.get("DatapointsToAlarm", count)
+    return len(breaching) >= needed
+
+
+@pytest.mark.parametrize("function", ["remediate", "mint", "approve", "sweep"])
+def test_a_function_that_fails_each_time_is_told_and_one_error_is_not(function: str) -> None:
+    alarm = alarms()[f"{function}-errors"]
+    assert (alarm["Namespace"], alarm["MetricName"], alarm["Statistic"]) == ("AWS/Lambda", "Errors", "Sum")
+    assert alarm["Dimensions"] == [{"Name": "FunctionName", "Value": f"regrow-${{ClusterName}}-{function}"}]
+    assert breaches(alarm, [1, 1, 1, 1, 1])
+    assert breaches(alarm, [1, 0, 1, 0, 1])
+    assert not breaches(alarm, [0, 1, 0, 0, 0])
+    assert not breaches(alarm, [0, 0, 1, 1, 0])
+
+
+@pytest.mark.parametrize("name", sorted(alarms()))
+def test_every_alarm_tells_people_what_to_look_at_and_when_it_is_over(name: str) -> None:
+    alarm = alarms()[name]
+    assert alarm["AlarmActions"] == alarm["OKActions"] == ["Topic"]
+    assert alarm["TreatMissingData"] == "notBreaching"
+    assert re.search(r"the log of the \w+ function|Is the \w+ function", alarm["AlarmDescription"])
+
+
 def test_a_removed_stack_leaves_no_queue_table_or_role(site: Site, stack: dict[str, str]) -> None:
     remove_stack(site.client("cloudformation"), "regrow-tried-remediator", silent)
     assert stack["TableName"] not in site.client("dynamodb").list_tables()["TableNames"]
@@ -355,6 +484,56 @@ def test_no_right_in_the_cluster_reads_a_secret_or_holds_a_wildcard() -> None:
         assert "*" not in [*rule["resources"], *rule["verbs"], *rule["apiGroups"]]
         if "secrets" in rule["resources"]:
             assert rule["verbs"] == ["create", "delete"]
+
+
+def rights(role: str) -> dict[str, set[str]]:
+    """What a ClusterRole, and the Roles of its name, let do with each resource."""
+    found: dict[str, set[str]] = {}
+    for document in manifests():
+        if document["metadata"]["name"].startswith(role):
+            for rule in document.get("rules", []):
+                for resource in rule["resources"]:
+                    found.setdefault(resource, set()).update(rule["verbs"])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("role", "expected"),
+    [
+        (
+            "regrow:remediate",
+            {
+                "nodes": {"get", "list", "patch", "delete"},
+                "pods": {"list", "delete"},
+                "pods/eviction": {"create"},
+                "volumeattachments": {"list"},
+                "poddisruptionbudgets": {"list"},
+            },
+        ),
+        (
+            "regrow:mint",
+            {
+                "nodes": {"get"},
+                "subjectaccessreviews": {"create"},
+                "secrets": {"create", "delete"},
+                "configmaps": {"get"},
+            },
+        ),
+        (
+            "regrow:approve",
+            {
+                "certificatesigningrequests": {"list"},
+                "certificatesigningrequests/approval": {"update"},
+                "signers": {"approve"},
+                "nodes": {"get"},
+            },
+        ),
+    ],
+)
+def test_an_identity_has_no_more_rights_in_the_cluster_than_its_edge_has_calls(
+    role: str, expected: dict[str, set[str]]
+) -> None:
+    assert rights(role) == expected
 
 
 def test_no_joining_machine_is_approved_unseen() -> None:

@@ -35,7 +35,7 @@ def table(clients: Clients) -> TableEdge:
 @pytest.mark.parametrize("approval", [Approval(ONE, NOW), LET_IN, WHOLE])
 def test_an_approval_comes_back_as_it_was_written(table: TableEdge, approval: Approval) -> None:
     table.write_approval(approval, instead_of=None, keep_until=NOW + timedelta(days=400))
-    assert table.approvals() == table.approvals_of(ONE) == (approval,)
+    assert table.approvals_of(ONE) == (approval,)
     assert table.approvals_of(TWO) == ()
 
 
@@ -65,13 +65,39 @@ def test_an_approval_is_written_only_over_the_very_one_that_was_read(
                 instead_of=read,
                 keep_until=NOW + timedelta(days=400),
             )
-    assert table.approvals() == (meanwhile,)
+    assert table.approvals_of(ONE) == (meanwhile,)
 
 
 def test_what_was_set_can_be_taken_back(table: TableEdge) -> None:
     table.write_approval(WHOLE, instead_of=None, keep_until=NOW + timedelta(days=400))
     table.write_approval(LET_IN, instead_of=WHOLE, keep_until=NOW + timedelta(days=400))
-    assert table.approvals() == (LET_IN,)
+    assert table.approvals_of(ONE) == (LET_IN,)
+
+
+KEY = "ab" * 32
+YEAR = timedelta(days=400)
+
+
+def test_a_key_is_of_the_first_launch_that_it_was_written_for_and_of_no_other(table: TableEdge) -> None:
+    again = replace(LET_IN, launched_at=NOW + timedelta(days=1))
+    assert table.launch_of_key(KEY) is None
+    for _ in range(2):
+        table.write_key(KEY, LET_IN.launch, keep_until=NOW + YEAR)
+    for other in (Approval(TWO, NOW).launch, again.launch):
+        with pytest.raises(ConflictError, match="the key abababababab is of another launch than i-"):
+            table.write_key(KEY, other, keep_until=NOW + YEAR)
+    assert table.launch_of_key(KEY) == LET_IN.launch
+    assert table.launch_of_key("cd" * 32) is None
+
+
+def test_a_key_is_forgotten_when_its_approval_is(table: TableEdge, clients: Clients) -> None:
+    table.write_key(KEY, LET_IN.launch, keep_until=NOW + YEAR)
+    table.write_key(KEY, LET_IN.launch, keep_until=NOW + 2 * YEAR)
+    table.write_approval(LET_IN, instead_of=None, keep_until=NOW + 2 * YEAR)
+    items = clients("dynamodb").scan(TableName="regrow-drill")["Items"]
+    assert {item["pk"]["S"]: item["expires_at"]["N"] for item in items} == dict.fromkeys(
+        ("key", "approval"), str(int((NOW + 2 * YEAR).timestamp()))
+    )
 
 
 def test_the_machine_that_a_cluster_began_on_is_read_from_its_parameter(clients: Clients) -> None:

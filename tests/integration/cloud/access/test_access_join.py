@@ -7,45 +7,25 @@ import uuid
 from typing import Any
 
 import pytest
+from moto.iam.models import iam_backends
 
 from tests.integration.cloud.access.account import ACCOUNT, CLUSTER, REGION, Account, instance_arn, outcome
 
-ROLE, GENEROUS = "joining", "generous"
+OWN, GENEROUS = f"regrow-{CLUSTER}-worker", "generous"
 JOIN = f"/regrow/{CLUSTER}/join"
-RESOURCE = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter{JOIN}/*"
 DENIED = "AccessDeniedException"
-STATEMENTS: list[dict[str, Any]] = [
-    {
-        "Effect": "Allow",
-        "Action": ["ssm:GetParameter", "ssm:DeleteParameter"],
-        "Resource": RESOURCE,
-        "Condition": {"StringEquals": {"aws:ResourceTag/InstanceArn": "${ec2:SourceInstanceARN}"}},
-    },
-    {
-        "Effect": "Deny",
-        "Action": "ssm:GetParameter*",
-        "Resource": RESOURCE,
-        "Condition": {"StringNotEquals": {"aws:ResourceTag/InstanceArn": "${ec2:SourceInstanceARN,'none'}"}},
-    },
-    {
-        "Effect": "Allow",
-        "Action": "kms:Decrypt",
-        "Resource": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/*",
-        "Condition": {
-            "StringEquals": {"kms:ViaService": f"ssm.{REGION}.amazonaws.com"},
-            "StringLike": {"kms:EncryptionContext:PARAMETER_ARN": RESOURCE},
-        },
-    },
-    {
-        "Effect": "Deny",
-        "Action": "*",
-        "Resource": "*",
-        "Condition": {"NumericLessThan": {"ec2:RoleDelivery": "2.0"}},
-    },
-]
-READS_ALL = {"Effect": "Allow", "Action": ["ssm:*", "kms:*"], "Resource": "*"}
-"""More than AmazonSSMManagedInstanceCore gives: whoever attaches that must not open other machines' parameters."""
-TEMPLATES_OWN = f"regrow-{CLUSTER}-worker"
+TOO_MUCH = {"Effect": "Allow", "Action": ["ssm:*", "kms:*"], "Resource": "*"}
+"""More than AmazonSSMManagedInstanceCore gives: whoever attaches that must not open what is other machines'."""
+
+
+def workers_statements(account: Account) -> list[dict[str, Any]]:
+    """The policy that the cluster's template gives to its workers, as the account has it.
+
+    Not by IAM's API: moto answers GetRolePolicy about what a stack made with something that is no JSON.
+    """
+    assert account.outputs["WorkerRoleArn"].endswith(f"/{OWN}")
+    statements: list[dict[str, Any]] = iam_backends[ACCOUNT]["aws"].get_role(OWN).policies["join"]["Statement"]
+    return statements
 
 
 def document(statements: list[dict[str, Any]]) -> str:
@@ -61,12 +41,20 @@ def make(account: Account, role: str, statements: list[dict[str, Any]]) -> None:
     iam.add_role_to_instance_profile(InstanceProfileName=role, RoleName=role)
 
 
-@pytest.fixture(scope="module", params=[ROLE, GENEROUS, TEMPLATES_OWN])
+def give_too_much(account: Account, role: str) -> None:
+    """Attach another policy beside the role's own, as a person may."""
+    iam = account.client("iam")
+    policy = iam.create_policy(PolicyName=f"{role}-has-too-much", PolicyDocument=document([TOO_MUCH]))
+    iam.attach_role_policy(RoleName=role, PolicyArn=policy["Policy"]["Arn"])
+
+
+@pytest.fixture(scope="module", params=[OWN, GENEROUS])
 def role(account: Account, request: pytest.FixtureRequest) -> str:
-    """With the policy alone, with it and far too much beside it, and as the cluster's template makes it."""
+    """As the cluster's template makes it, and with far too much attached beside that."""
     name = str(request.param)
-    if name != TEMPLATES_OWN:
-        make(account, name, [*STATEMENTS, READS_ALL] if name == GENEROUS else STATEMENTS)
+    if name == GENEROUS:
+        make(account, name, workers_statements(account))
+        give_too_much(account, name)
     return name
 
 
@@ -135,19 +123,70 @@ def test_a_machine_reads_nothing_of_another_in_any_way(
 
 
 @pytest.mark.usefixtures("name")
-def test_whoever_may_read_a_path_above_reads_what_is_below(pair: Pair, role: str) -> None:
-    """As in AWS, where only the path is decided about: the refusal for single parameters does not reach it."""
-    above = {"Path": f"/regrow/{CLUSTER}", "Recursive": True, "WithDecryption": True}
-    assert outcome(pair.ssm(pair.b), "get_parameters_by_path", **above) == ("ok" if role == GENEROUS else DENIED)
+@pytest.mark.parametrize("recursive", [True, False])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/", "/regrow", "/regrow/", f"/regrow/{CLUSTER}", f"/regrow/{CLUSTER}/"),
+        *(JOIN, f"{JOIN}/", f"/regrow/{CLUSTER}/kubeconfig", f"/regrow/{CLUSTER}/kubeconfig/"),
+    ],
+)
+def test_a_machine_reads_no_path_above_what_is_not_its_own(pair: Pair, path: str, recursive: bool) -> None:
+    for decrypted in (True, False):
+        asked = {"Path": path, "Recursive": recursive, "WithDecryption": decrypted}
+        assert outcome(pair.ssm(pair.b), "get_parameters_by_path", **asked) == DENIED
 
 
-def test_a_machine_makes_a_parameter_its_own_only_where_its_role_may_tag(pair: Pair, role: str, name: str) -> None:
-    expected = "ok" if role == GENEROUS else DENIED
+def test_without_that_refusal_whoever_has_too_much_would_read_all_below_a_path(account: Account) -> None:
+    """As in AWS, where only the path is decided about: the refusals for single parameters do not reach it."""
+    name = "pathfinder"
+    make(account, name, [one for one in workers_statements(account) if one["Action"] != "ssm:GetParametersByPath"])
+    give_too_much(account, name)
+    pair = Pair(account, name)
+    bundle = pair.put(pair.a)
+    pages = pair.ssm(pair.b).get_paginator("get_parameters_by_path")
+    found = pages.paginate(Path=f"/regrow/{CLUSTER}", Recursive=True, WithDecryption=True)
+    assert bundle in [parameter["Name"] for page in found for parameter in page["Parameters"]]
+
+
+def test_a_machine_makes_no_parameter_its_own(pair: Pair, name: str) -> None:
     ssm, tags = pair.ssm(pair.b), [{"Key": "InstanceArn", "Value": instance_arn(pair.b)}]
-    assert outcome(ssm, "add_tags_to_resource", ResourceType="Parameter", ResourceId=name, Tags=tags) == expected
-    assert outcome(ssm, "put_parameter", Name=name, Value="mine", Type="SecureString", Overwrite=True) == expected
-    assert outcome(ssm, "get_parameter", Name=name) == expected
-    assert outcome(ssm, "delete_parameter", Name=name) == expected
+    about = {"ResourceType": "Parameter", "ResourceId": name}
+    written = {"Name": name, "Value": "mine", "Type": "SecureString"}
+    assert outcome(ssm, "add_tags_to_resource", **about, Tags=tags) == DENIED
+    assert outcome(ssm, "remove_tags_from_resource", **about, TagKeys=["InstanceArn"]) == DENIED
+    assert outcome(ssm, "put_parameter", **written, Overwrite=True) == DENIED
+    assert outcome(ssm, "put_parameter", **{**written, "Name": f"{JOIN}/{uuid.uuid4()}"}, Tags=tags) == DENIED
+    assert outcome(ssm, "get_parameter", Name=name) == DENIED
+    assert pair.ssm(pair.a).get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"] == "secret"
+
+
+def test_a_machine_does_not_even_change_what_is_its_own(pair: Pair, name: str) -> None:
+    """Else it could hand its bundle on to another machine, or leave that one something else to join."""
+    ssm, tags = pair.ssm(pair.a), [{"Key": "InstanceArn", "Value": instance_arn(pair.b)}]
+    assert outcome(ssm, "add_tags_to_resource", ResourceType="Parameter", ResourceId=name, Tags=tags) == DENIED
+    assert outcome(ssm, "put_parameter", Name=name, Value="v", Type="SecureString", Overwrite=True) == DENIED
+
+
+@pytest.mark.parametrize("identity", ["remediate", "mint", "approve"])
+def test_a_machine_does_nothing_with_the_functions_identities(pair: Pair, identity: str) -> None:
+    name = f"/regrow/{CLUSTER}/kubeconfig/{identity}"
+    secret = {"Value": "secret", "Type": "SecureString", "Overwrite": True}
+    pair.account.client("ssm").put_parameter(Name=name, **secret)
+    ssm, about = pair.ssm(pair.a), {"ResourceType": "Parameter", "ResourceId": name}
+    tags = [{"Key": "InstanceArn", "Value": instance_arn(pair.a)}]
+    asked: list[tuple[str, dict[str, Any]]] = [
+        ("get_parameter", {"Name": name, "WithDecryption": True}),
+        ("get_parameter", {"Name": f"{name}:1"}),
+        ("get_parameter", {"Name": f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter{name}"}),
+        ("get_parameters", {"Names": [name]}),
+        ("get_parameter_history", {"Name": name}),
+        ("put_parameter", {"Name": name, **secret}),
+        ("add_tags_to_resource", {**about, "Tags": tags}),
+        ("delete_parameter", {"Name": name}),
+        ("delete_parameters", {"Names": [name]}),
+    ]
+    assert {outcome(ssm, operation, **given) for operation, given in asked} == {DENIED}
 
 
 def test_a_parameter_without_the_tag_is_nobodys(pair: Pair) -> None:
@@ -160,7 +199,7 @@ def test_a_parameter_that_is_not_there_yet_is_denied_and_not_missing(pair: Pair)
 
 
 def test_a_function_does_not_read_it(pair: Pair, name: str) -> None:
-    for function in ("remediate", "sweep", "intake", "later", "drill"):
+    for function in ("remediate", "sweep", "intake", "later", "drill", "mint", "approve"):
         client = pair.account.client("ssm", pair.account.function(function))
         assert outcome(client, "get_parameter", Name=name, WithDecryption=True) == DENIED
 
@@ -179,11 +218,12 @@ def test_the_role_is_worth_nothing_without_a_machine(pair: Pair, role: str, name
 
 def test_a_value_is_decrypted_only_for_who_may_use_the_key(account: Account) -> None:
     iam, role = account.client("iam"), "keyless"
-    make(account, role, [each for each in STATEMENTS if each["Action"] != "kms:Decrypt"])
+    statements = workers_statements(account)
+    make(account, role, [each for each in statements if each["Action"] != "kms:Decrypt"])
     pair = Pair(account, role)
     name = pair.put(pair.a)
     ssm = pair.ssm(pair.a)
     assert outcome(ssm, "get_parameter", Name=name, WithDecryption=True) == DENIED
     assert outcome(ssm, "get_parameter", Name=name) == "ok"
-    iam.put_role_policy(RoleName=role, PolicyName="join", PolicyDocument=document(STATEMENTS))
+    iam.put_role_policy(RoleName=role, PolicyName="join", PolicyDocument=document(statements))
     assert outcome(ssm, "get_parameter", Name=name, WithDecryption=True) == "ok"

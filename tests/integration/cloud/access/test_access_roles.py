@@ -68,6 +68,16 @@ def arguments(account: Account, given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def assumed(account: Account, role: str) -> dict[str, str]:
+    """The keys of a session that neither an instance nor a function has begun."""
+    given = account.client("sts").assume_role(RoleArn=role, RoleSessionName="person")["Credentials"]
+    return {
+        "aws_access_key_id": given["AccessKeyId"],
+        "aws_secret_access_key": given["SecretAccessKey"],
+        "aws_session_token": given["SessionToken"],
+    }
+
+
 READ_ITEM = {"TableName": "$TableName", "Key": KEY}
 SEND = {"QueueUrl": "$PassQueueUrl", "MessageBody": "{}", "MessageGroupId": "i", "MessageDeduplicationId": "1"}
 SEND_LATER = {"QueueUrl": "$LaterQueueUrl", "MessageBody": "{}", "DelaySeconds": 2}
@@ -76,11 +86,10 @@ QUERY = {
     "KeyConditionExpression": "pk = :pk",
     "ExpressionAttributeValues": {":pk": {"S": "case"}},
 }
+HOOKS = {"AutoScalingGroupName": WORKERS}
 OBSERVING: list[tuple[str, str, dict[str, Any]]] = [
     ("ec2", "describe_instances", {}),
     ("autoscaling", "describe_auto_scaling_groups", {}),
-    ("autoscaling", "describe_auto_scaling_instances", {}),
-    ("autoscaling", "describe_lifecycle_hooks", {"AutoScalingGroupName": WORKERS}),
     ("ssm", "get_parameter", {"Name": KUBECONFIG, "WithDecryption": True}),
     ("dynamodb", "get_item", READ_ITEM),
     ("dynamodb", "query", QUERY),
@@ -90,8 +99,9 @@ ALLOWED = [
     ("intake", "sqs", "send_message", SEND),
     ("later", "sqs", "send_message", SEND),
     ("sweep", "sqs", "send_message", SEND),
-    ("remediate", "sqs", "send_message", SEND),
     ("remediate", "sqs", "send_message", SEND_LATER),
+    ("remediate", "autoscaling", "describe_auto_scaling_instances", {}),
+    ("remediate", "autoscaling", "describe_lifecycle_hooks", HOOKS),
     ("intake", "sts", "get_caller_identity", {}),
     *[(name, *call) for name in ("remediate", "sweep", "drill") for call in OBSERVING],
     ("remediate", "sns", "publish", {"TopicArn": "$TopicArn", "Message": "help"}),
@@ -129,6 +139,12 @@ DENIED = [
     ("intake", "events", "disable_rule", {"Name": "r"}, "AccessDeniedException"),
     ("intake", "elbv2", "describe_load_balancers", {}, "AccessDenied"),
     ("sweep", "dynamodb", "delete_item", READ_ITEM, "AccessDeniedException"),
+    ("sweep", "autoscaling", "describe_lifecycle_hooks", HOOKS, "AccessDenied"),
+    ("drill", "autoscaling", "describe_auto_scaling_instances", {}, "AccessDenied"),
+    ("remediate", "sqs", "send_message", SEND, "AccessDenied"),
+    ("remediate", "ec2", "describe_instance_status", {}, "UnauthorizedOperation"),
+    ("remediate", "elbv2", "describe_target_groups", {}, "AccessDenied"),
+    ("remediate", "elbv2", "describe_load_balancers", {}, "AccessDenied"),
     ("remediate", "ssm", "get_parameter", ALIEN_PARAMETER, "AccessDeniedException"),
     ("remediate", "sns", "publish", {"TopicArn": ALIEN_ARN, "Message": "m"}, "AuthorizationError"),
     ("remediate", "dynamodb", "query", {**QUERY, "TableName": f"regrow-{STRANGER}"}, "AccessDeniedException"),
@@ -169,6 +185,28 @@ def test_remediate_completes_hooks_and_leaves_target_groups_of_its_own_cluster(a
     targets = [{"Id": account.members(MASTERS)[0]}]
     assert outcome(balancing, "deregister_targets", TargetGroupArn=own, Targets=targets) == "ok"
     assert outcome(balancing, "deregister_targets", TargetGroupArn=alien, Targets=targets) == "AccessDenied"
+
+
+@pytest.mark.parametrize("function", ["remediate", "sweep", "drill", "mint", "approve"])
+def test_lambda_may_make_and_unmake_network_interfaces_and_the_functions_code_may_not(
+    account: Account, function: str
+) -> None:
+    """Lambda itself comes with the function's role, and without the key that the function's own calls carry."""
+    # An address of its own: one that moto draws may be a machine's.
+    made = account.client("ec2").create_network_interface(SubnetId=account.subnet, PrivateIpAddress="127.79.1.240")
+    interface = {"NetworkInterfaceId": made["NetworkInterface"]["NetworkInterfaceId"]}
+    code = account.client("ec2", account.function(function))
+    itself = account.client("ec2", assumed(account, account.outputs[f"{function.capitalize()}RoleArn"]))
+    address = {**interface, "PrivateIpAddresses": ["127.79.1.250"]}
+    for operation, arguments in (
+        ("describe_network_interfaces", {}),
+        ("describe_subnets", {}),
+        ("assign_private_ip_addresses", address),
+        ("unassign_private_ip_addresses", address),
+        ("delete_network_interface", interface),
+    ):
+        assert outcome(code, operation, **arguments) == "UnauthorizedOperation"
+        assert outcome(itself, operation, **arguments) == "ok"
 
 
 def test_each_item_of_a_transaction_is_decided_about_by_itself(account: Account) -> None:
@@ -213,13 +251,7 @@ def test_every_other_key_is_the_administrators(account: Account) -> None:
 
 
 def test_a_role_that_the_administrator_assumed_is_held_to_its_policies(account: Account) -> None:
-    role = account.outputs["IntakeRoleArn"]
-    given = account.client("sts").assume_role(RoleArn=role, RoleSessionName="person")["Credentials"]
-    keys = {
-        "aws_access_key_id": given["AccessKeyId"],
-        "aws_secret_access_key": given["SecretAccessKey"],
-        "aws_session_token": given["SessionToken"],
-    }
+    keys = assumed(account, account.outputs["IntakeRoleArn"])
     assert outcome(account.client("ec2", keys), "describe_instances") == "UnauthorizedOperation"
 
 

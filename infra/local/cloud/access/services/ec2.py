@@ -30,6 +30,10 @@ def _on_volume(call: Call) -> Iterable[Access]:
             yield _access(call, instance)
 
 
+def _on_interface(call: Call) -> Iterable[Access]:
+    yield _access(call, call.params["NetworkInterfaceId"])
+
+
 def _tags(call: Call) -> Iterable[Access]:
     given = {tag["Key"]: tag.get("Value", "") for tag in call.params.get("Tags", [])}
     for resource in call.params["Resources"]:
@@ -59,5 +63,14 @@ OPERATIONS = {
         _on_instances,
     ),
     **dict.fromkeys(("AttachVolume", "DeleteVolume", "DetachVolume"), _on_volume),
+    **dict.fromkeys(
+        (
+            "AssignPrivateIpAddresses",
+            "DeleteNetworkInterface",
+            "ModifyNetworkInterfaceAttribute",
+            "UnassignPrivateIpAddresses",
+        ),
+        _on_interface,
+    ),
     **dict.fromkeys(("CreateTags", "DeleteTags"), _tags),
 }

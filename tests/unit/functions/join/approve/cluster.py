@@ -138,6 +138,7 @@ class Cluster:
     joins: tuple[JoinRecord, ...] = (a_record(),)
     approvals: dict[str, Approval] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
+    kept_until: dict[str, datetime] = field(default_factory=dict)  # each key
     founder: InstanceId | None = None
     decided: dict[str, tuple[str, str]] = field(default_factory=dict)
     told: list[tuple[str, dict[str, object]]] = field(default_factory=list)
@@ -218,6 +219,7 @@ class _Edges:
         with self.world.call("write_key"):
             if self.world.keys.setdefault(key_sha256, launch) != launch:
                 raise ConflictError("the key is another launch's")
+            self.world.kept_until[key_sha256] = keep_until
 
     def pending(self) -> tuple[CertificateRequest, ...]:
         with self.world.call("pending"):

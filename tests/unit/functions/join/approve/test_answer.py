@@ -14,6 +14,7 @@ from tests.unit.functions.join.approve.cluster import (
     Cluster,
     a_machine,
     a_record,
+    an_approval,
     client_request,
     cluster,
     lists,
@@ -120,10 +121,23 @@ def test_c26_five_hundred_requests_that_sort_first_do_not_keep_the_good_one_wait
     assert len(said["reason"]) < 1000
 
 
+def test_a_call_about_everything_reads_of_the_table_what_its_requests_need() -> None:
+    """A machine that renews its certificate names itself: neither all joins nor anybody else's approval is read."""
+    serves = cluster(
+        serving_request(),
+        serving_request(serving_csr(ONE, dns(ONE), dns("kubernetes")), name="strange"),
+        approvals={an_approval(id_).launch: an_approval(id_) for id_ in (ONE, TWO)},
+    )
+    serves.approve()
+    assert serves.decided.keys() == {"csr-serving", "strange"}
+    table = ("joins", "joins_of", "approvals_of")
+    assert [call.method for call in serves.calls if call.method in table] == ["approvals_of", "joins_of"]
+
+
 def test_a_request_that_is_denied_by_its_bytes_costs_no_look_at_the_machine() -> None:
     world = cluster(client_request("&&&&"))
     world.approve()
-    assert [call.method for call in world.calls] == ["pending", "joins", "approvals", "Denied"]
+    assert [call.method for call in world.calls] == ["pending", "joins", "approvals_of", "Denied"]
 
 
 def test_what_a_request_says_is_told_in_words_of_bounded_length() -> None:

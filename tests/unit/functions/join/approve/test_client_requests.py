@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -292,7 +293,11 @@ def test_c27_to_c29_the_machine_must_be_what_its_record_says(changes: dict[str, 
 
 @pytest.mark.parametrize("error", [RetryableError, ConfigurationError])
 @pytest.mark.parametrize(
-    "method", ["pending", "joins", "approvals", "instance", "groups", "node", "write_approval", "Approved"]
+    "method",
+    [
+        *("pending", "joins", "approvals_of", "launch_of_key", "instance", "groups", "node"),
+        *("write_key", "write_approval", "Approved"),
+    ],
 )
 def test_c27_what_cannot_be_read_or_written_holds(method: str, error: type[Exception]) -> None:
     def fail(call: Call) -> None:
@@ -344,9 +349,40 @@ def test_c18_two_machines_never_have_one_key() -> None:
         joins=(a_record(), a_record(TWO)),
     )
     world.approve()
+    (of_two,) = world.approvals.values()
+    assert world.keys == {of_two.client_key_sha256: of_two.launch}
     world.requests["one"] = client_request(name="one")
-    world.approve()
+    world.approve(ONE)
     assert {name: word for name, (word, _) in world.decided.items()} == {"two": "Approved", "one": "Denied"}
+    assert world.decided["one"][1] == "another machine was let in with its key"
+    assert world.keys == {of_two.client_key_sha256: of_two.launch}
+
+
+def test_c18_a_key_that_another_call_has_let_through_meanwhile_is_held_and_then_denied() -> None:
+    request = client_request()
+    world = cluster(request)
+
+    def another(call: Call) -> None:
+        if call.method == "write_key" and not world.keys:
+            world.keys = {sha256(csrs.key_info(a_key())).hexdigest(): "another launch"}
+
+    world.before = another
+    assert (world.approve()["did"], world.approvals, world.decided) == ("held", {}, {})
+    world.approve()
+    assert world.word_on(request) == "Denied"
+    assert world.convicted == set()
+
+
+def test_each_key_of_a_launch_is_kept_for_as_long_as_its_approval() -> None:
+    world = cluster(keyed(0))
+    world.approve()
+    first = dict(world.kept_until)
+    world.requests["csr-1"] = keyed(1)
+    later = NOW + timedelta(minutes=1)
+    world.approve(now=later)
+    assert len(first) == 1
+    assert len(world.kept_until) == 2
+    assert set(world.kept_until.values()) == {later + timedelta(days=400)}
 
 
 def test_c24_a_request_that_was_made_anew_under_its_name_meanwhile_is_not_decided() -> None:

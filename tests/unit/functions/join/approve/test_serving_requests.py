@@ -263,7 +263,9 @@ def test_s20_s21_the_machine_must_run_and_have_joined_by_us_or_have_founded_the_
 
 
 @pytest.mark.parametrize("error", [RetryableError, ConfigurationError])
-@pytest.mark.parametrize("method", ["approvals", "instance", "groups", "initialised_by", "write_approval", "Approved"])
+@pytest.mark.parametrize(
+    "method", ["approvals_of", "instance", "groups", "initialised_by", "write_approval", "Approved"]
+)
 def test_what_cannot_be_read_or_written_holds(method: str, error: type[Exception]) -> None:
     def fail(call: Call) -> None:
         if call.method == method:
