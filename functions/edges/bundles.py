@@ -46,6 +46,17 @@ class BundlesEdge:
                     raise ConflictError(f"there is a parameter {self._name(machine)} already") from error
                 raise
 
+    def is_there(self, machine: InstanceId) -> bool:
+        """Its tags tell, which are all of it that we may see."""
+        with speaking_to("SSM", f"ListTagsForResource {self._name(machine)}"):
+            try:
+                self._client.list_tags_for_resource(ResourceType="Parameter", ResourceId=self._name(machine))
+            except ClientError as error:
+                if code(error) == "InvalidResourceId":
+                    return False
+                raise
+        return True
+
     def delete(self, machine: InstanceId) -> bool:
         with speaking_to("SSM", f"DeleteParameter {self._name(machine)}"):
             try:

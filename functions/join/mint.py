@@ -5,7 +5,8 @@
 Whoever changes anything first writes a record that says MINTING and until when it may be at work (`busy_until`), over
 the very record it has read: of two calls at once one gets it, the other holds. That record names the only token that
 can exist for the launch, so a call that dies at any point leaves nothing that a later one does not find. The later one
-waits until `busy_until`, takes token and bundle away and starts over. The function's own time-out must be shorter than
+waits until `busy_until`; where only the record was left to write it does that, else it takes token and bundle away and
+starts over. The function's own time-out must be shorter than
 BUSY, so that nobody is still at work then.
 """
 
@@ -24,6 +25,7 @@ from functions.cluster.machine import InstanceId, instance_id
 from functions.errors import ConfigurationError, ConflictError, PermanentError, RetryableError
 from functions.join.admit import (
     KUBEADM_GROUP,
+    RENEW_BEFORE_EXPIRY,
     Arriving,
     ClusterFacts,
     Hold,
@@ -152,6 +154,9 @@ class _Minter:
 
     def _mint(self, decision: Mint) -> Answer:
         record = decision.arriving.record
+        if record and self._lacks_only_its_end(record):
+            self._write(replace(record, state=JoinState.ISSUED), instead_of=record)
+            return Answer("minted", f"{decision.reason}; all of it was there already")
         if record:
             record, bundle_was_there = self._clear(record)
             if bundle_was_there:
@@ -167,6 +172,14 @@ class _Minter:
             return Answer("minted", decision.reason)
         self._draw(decision.arriving, instead_of=record)  # what the record names will be deleted
         return Answer("held", f"{_DRAWS} token ids in a row were taken")
+
+    def _lacks_only_its_end(self, record: JoinRecord) -> bool:
+        """Whether an earlier call died with only its record left to write. The machine may be joining by now.
+
+        The bundle is the last to come and the first to go, so where there is one, its token is there too.
+        """
+        good = self.now + RENEW_BEFORE_EXPIRY < record.expires_at
+        return record.state is JoinState.MINTING and good and self.outside.bundles.is_there(self.machine)
 
     def _revoke(self, decision: Revoke) -> Answer:
         cleared, _ = self._clear(decision.record)

@@ -53,6 +53,8 @@ class Bundles(Protocol):
     def put(self, bundle: Bundle) -> None:
         """Leave it where only its machine can read it; ConflictError when something lies there."""
 
+    def is_there(self, machine: InstanceId) -> bool: ...
+
     def delete(self, machine: InstanceId) -> bool:
         """Whether there was one; none is success."""
 

@@ -143,7 +143,8 @@ def assert_right_end(world: MintWorld, scene: Scene) -> None:
 def assert_one_token_and_its_bundle(world: MintWorld) -> None:
     ((uid, token),) = world.secrets.values()
     assert world.record
-    assert (world.record.state, world.record.token_id, world.record.secret_uid) == (JoinState.ISSUED, token.id, uid)
+    assert (world.record.state, world.record.token_id) == (JoinState.ISSUED, token.id)
+    assert world.record.secret_uid in (uid, None)  # none is known of a token whose call died before it could say
     assert world.bundles[ONE].token == token
 
 

@@ -272,7 +272,7 @@ CALLS: dict[str, set[str]] = {
     "MintRole": {
         *("ec2:DescribeInstances", "ec2:DescribeImages", "autoscaling:DescribeAutoScalingGroups"),
         *("dynamodb:Query", "dynamodb:PutItem", "ssm:GetParameter", "kms:Decrypt"),
-        *("ssm:PutParameter", "ssm:AddTagsToResource", "ssm:DeleteParameter", "kms:Encrypt"),
+        *("ssm:PutParameter", "ssm:AddTagsToResource", "ssm:DeleteParameter", "ssm:ListTagsForResource", "kms:Encrypt"),
     },
     "ApproveRole": {
         *("ec2:DescribeInstances", "autoscaling:DescribeAutoScalingGroups"),

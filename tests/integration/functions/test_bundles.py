@@ -103,3 +103,13 @@ def test_an_error_of_the_service_is_told_by_call_and_parameter(code: str, error:
             edge(ssm).put(bundle())
         with pytest.raises(error, match=f"SSM DeleteParameter {PARAMETER}: {code}"):
             edge(ssm).delete(ONE)
+
+
+def test_a_bundle_is_there_from_its_making_to_its_end(clients: Clients) -> None:
+    bundles = edge(clients("ssm"))
+    assert not bundles.is_there(ONE)
+    bundles.put(bundle())
+    assert bundles.is_there(ONE)
+    assert not bundles.is_there(TWO)
+    bundles.delete(ONE)
+    assert not bundles.is_there(ONE)

@@ -222,7 +222,7 @@ def test_each_item_of_a_transaction_is_decided_about_by_itself(account: Account)
 
 
 def test_a_control_plane_publishes_its_cluster_and_no_other(account: Account) -> None:
-    keys = account.machine(account.members(MASTERS)[0])
+    keys = account.machine(account.run(MASTERS))
     ssm = account.client("ssm", keys)
     secret = {"Value": "v", "Type": "SecureString"}
     assert outcome(ssm, "put_parameter", Name=KUBECONFIG, Overwrite=True, **secret) == "ok"
@@ -235,7 +235,7 @@ def test_a_control_plane_publishes_its_cluster_and_no_other(account: Account) ->
 
 
 def test_a_worker_may_not_change_anything(account: Account) -> None:
-    keys = account.machine(account.members(WORKERS)[0])
+    keys = account.machine(account.run(WORKERS))
     assert outcome(account.client("ssm", keys), "get_parameter", Name=KUBECONFIG) == "AccessDeniedException"
     assert outcome(account.client("ssm", keys), "put_parameter", Name=JOIN, Value="v", Type="String") in REFUSALS
     assert outcome(account.client("ec2", keys), "describe_instances") == "UnauthorizedOperation"
@@ -331,7 +331,7 @@ NOBODYS = "/somebody/elses"
 def test_a_denial_is_in_the_worlds_log_with_all_that_decided(
     account: Account, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (machine, *_) = account.members(WORKERS)
+    machine = account.run(WORKERS)
     client = account.client("ssm", account.machine(machine))
     with caplog.at_level(logging.WARNING), pytest.raises(ClientError) as denied:
         client.get_parameter(Name=NOBODYS)

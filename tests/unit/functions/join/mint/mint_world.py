@@ -193,6 +193,10 @@ class _Bundles(_Edge):
                 world.violations.append(f"a bundle with token {bundle.token.id}, which is not there")
             world.bundles[bundle.token.machine] = bundle
 
+    def is_there(self, machine: InstanceId) -> bool:
+        with self.world.call("bundle_is_there"):
+            return machine in self.world.bundles
+
     def delete(self, machine: InstanceId) -> bool:
         with self.world.call("delete_bundle"):
             if self.world.bundles.pop(machine, None) is None:

@@ -94,6 +94,30 @@ def test_the_token_is_the_machines_own_and_in_no_group_but_ours() -> None:
     assert world.bundles[ONE].cluster == CLUSTER
 
 
+def test_a_call_that_died_with_only_its_record_left_to_write_is_finished_under_the_same_token() -> None:
+    """The machine may be joining with that token by now."""
+    world = a_minted_world()
+    whole, secrets, bundles = world.record, dict(world.secrets), dict(world.bundles)
+    assert whole
+    world.joins[whole.launch] = replace(whole, state=JoinState.MINTING, secret_uid=None)
+    world.now = whole.busy_until
+    assert world.did() == "minted"
+    assert world.record == replace(whole, secret_uid=None)
+    assert (world.secrets, world.bundles) == (secrets, bundles)
+
+
+def test_a_call_that_died_before_its_bundle_starts_over_with_another_token() -> None:
+    world = a_minted_world()
+    whole, secrets = world.record, dict(world.secrets)
+    assert whole
+    world.joins[whole.launch] = replace(whole, state=JoinState.MINTING, secret_uid=None)
+    world.bundles.clear()
+    world.now = whole.busy_until
+    assert world.did() == "minted"
+    assert world.secrets.keys().isdisjoint(secrets)
+    assert_one_token_and_its_bundle(world)
+
+
 def test_a_second_call_finds_it_all_there() -> None:
     world = a_minted_world()
     before = (dict(world.secrets), dict(world.bundles), world.record)
