@@ -16,6 +16,8 @@ from functions.edges.aws import code, speaking_to
 from functions.errors import ConfigurationError, ConflictError
 from functions.join.delivery import Bundle
 
+ID_TAG = "regrow:token"  # the public half of the token that is in it
+
 
 class BundlesEdge:
     """`client` is a boto3 SSM client; `beside_arn` is any ARN of the machines' own partition, region and account."""
@@ -30,7 +32,8 @@ class BundlesEdge:
 
     def put(self, bundle: Bundle) -> None:
         machine = bundle.token.machine
-        tags = {"InstanceArn": f"{self._instances_arn}{machine}", CLUSTER_TAG: self._cluster}
+        arn = f"{self._instances_arn}{machine}"
+        tags = {"InstanceArn": arn, CLUSTER_TAG: self._cluster, ID_TAG: bundle.token.id}
         with speaking_to("SSM", f"PutParameter {self._name(machine)}"):
             try:
                 self._client.put_parameter(
@@ -46,16 +49,17 @@ class BundlesEdge:
                     raise ConflictError(f"there is a parameter {self._name(machine)} already") from error
                 raise
 
-    def is_there(self, machine: InstanceId) -> bool:
+    def holds(self, machine: InstanceId, token_id: str) -> bool:
         """Its tags tell, which are all of it that we may see."""
-        with speaking_to("SSM", f"ListTagsForResource {self._name(machine)}"):
+        name = self._name(machine)
+        with speaking_to("SSM", f"ListTagsForResource {name}"):
             try:
-                self._client.list_tags_for_resource(ResourceType="Parameter", ResourceId=self._name(machine))
+                tags = self._client.list_tags_for_resource(ResourceType="Parameter", ResourceId=name)["TagList"]
             except ClientError as error:
                 if code(error) == "InvalidResourceId":
                     return False
                 raise
-        return True
+        return {"Key": ID_TAG, "Value": token_id} in tags
 
     def delete(self, machine: InstanceId) -> bool:
         with speaking_to("SSM", f"DeleteParameter {self._name(machine)}"):

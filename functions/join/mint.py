@@ -179,7 +179,7 @@ class _Minter:
         The bundle is the last to come and the first to go, so where there is one, its token is there too.
         """
         good = self.now + RENEW_BEFORE_EXPIRY < record.expires_at
-        return record.state is JoinState.MINTING and good and self.outside.bundles.is_there(self.machine)
+        return record.state is JoinState.MINTING and good and self.outside.bundles.holds(self.machine, record.token_id)
 
     def _revoke(self, decision: Revoke) -> Answer:
         cleared, _ = self._clear(decision.record)

@@ -53,7 +53,8 @@ class Bundles(Protocol):
     def put(self, bundle: Bundle) -> None:
         """Leave it where only its machine can read it; ConflictError when something lies there."""
 
-    def is_there(self, machine: InstanceId) -> bool: ...
+    def holds(self, machine: InstanceId, token_id: str) -> bool:
+        """Whether the machine's bundle is there, and of that token."""
 
     def delete(self, machine: InstanceId) -> bool:
         """Whether there was one; none is success."""

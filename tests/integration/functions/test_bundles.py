@@ -41,6 +41,7 @@ def test_a_bundle_is_one_encrypted_parameter_that_is_tagged_with_its_machine_fro
     assert {tag["Key"]: tag["Value"] for tag in tags} == {
         "InstanceArn": f"arn:aws:ec2:us-east-1:123456789012:instance/{ONE}",
         "regrow:cluster": CLUSTER,
+        "regrow:token": one.token.id,
     }
 
 
@@ -106,10 +107,11 @@ def test_an_error_of_the_service_is_told_by_call_and_parameter(code: str, error:
 
 
 def test_a_bundle_is_there_from_its_making_to_its_end(clients: Clients) -> None:
-    bundles = edge(clients("ssm"))
-    assert not bundles.is_there(ONE)
-    bundles.put(bundle())
-    assert bundles.is_there(ONE)
-    assert not bundles.is_there(TWO)
+    bundles, one = edge(clients("ssm")), bundle()
+    assert not bundles.holds(ONE, one.token.id)
+    bundles.put(one)
+    assert bundles.holds(ONE, one.token.id)
+    assert not bundles.holds(ONE, "zzzzzz")
+    assert not bundles.holds(TWO, one.token.id)
     bundles.delete(ONE)
-    assert not bundles.is_there(ONE)
+    assert not bundles.holds(ONE, one.token.id)

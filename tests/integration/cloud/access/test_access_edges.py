@@ -120,7 +120,7 @@ class Edges:
     def bundle(self) -> None:
         machine = _some_machine()
         self.bundles.put(Bundle(CLUSTER, API_SERVER, draw(machine, Role.WORKER, secrets.choice, now=NOW)))
-        assert self.bundles.is_there(machine)
+        assert not self.bundles.holds(machine, "another's")
         assert self.bundles.delete(machine)
         assert not self.bundles.delete(machine)
 

@@ -193,9 +193,9 @@ class _Bundles(_Edge):
                 world.violations.append(f"a bundle with token {bundle.token.id}, which is not there")
             world.bundles[bundle.token.machine] = bundle
 
-    def is_there(self, machine: InstanceId) -> bool:
-        with self.world.call("bundle_is_there"):
-            return machine in self.world.bundles
+    def holds(self, machine: InstanceId, token_id: str) -> bool:
+        with self.world.call("holds_bundle"):
+            return machine in self.world.bundles and self.world.bundles[machine].token.id == token_id
 
     def delete(self, machine: InstanceId) -> bool:
         with self.world.call("delete_bundle"):
