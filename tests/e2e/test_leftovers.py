@@ -27,14 +27,9 @@ from tests.integration.local.worlds.traces import processes_of, traces
 # In a process of its own, which enters that world's network.
 CLUSTER_UP = """
 from infra.local import cluster
-from infra.local.building import build
 from infra.local.progress import Progress
-from infra.local.worlds.world import World
 
-progress = Progress()
-up = cluster.enter(World.up("doomed", programs=build.build(progress), progress=progress.say))
-cluster.make_groups(up, workers=1, progress=progress)
-cluster.wait_until_ready(up, machines=2, progress=progress)
+cluster.up("doomed", delays="instant", workers=1, progress=Progress())
 """
 
 
