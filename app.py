@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chalice import Chalice, Rate
 from chalice.app import CloudWatchEvent, SQSEvent
@@ -18,28 +18,24 @@ from functions import intake as ways_in
 from functions.edges.alerts import AlertsEdge
 from functions.edges.autoscaling import AutoScalingEdge
 from functions.edges.aws import CONFIG_OF_CALLS, LateClient
-from functions.edges.bootstrap_tokens import BootstrapTokensEdge
-from functions.edges.bundles import BundlesEdge
-from functions.edges.certificate_requests import CertificateRequestsEdge
 from functions.edges.ec2 import Ec2Edge
 from functions.edges.functions import JoiningEdge
 from functions.edges.journal import JournalEdge
-from functions.edges.keys import wrong_with_key
 from functions.edges.kubernetes import KubernetesEdge
 from functions.edges.kubernetes_api import Credentials
 from functions.edges.load_balancing import LoadBalancingEdge
-from functions.edges.parameters import read_credentials, read_initialised_by
+from functions.edges.parameters import read_credentials
 from functions.edges.queues import QueuesEdge
 from functions.edges.table import TableEdge
-from functions.join import approve as approving
-from functions.join import mint as minting
-from functions.join.approving_outside import Outside as ApprovingOutside
-from functions.join.minting_outside import MintingOutside
 from functions.messages import Look
 from functions.remediate.outside import Outside
 from functions.remediate.reconcile import run_pass
 from functions.remediate.sweep import run_sweep
 from functions.settings import Settings
+
+if TYPE_CHECKING:
+    from functions.join.approving_outside import Outside as ApprovingOutside
+    from functions.join.minting_outside import MintingOutside
 
 CLUSTER = os.environ.get("REGROW_CLUSTER", "")  # names the queues at deployment
 
@@ -73,6 +69,8 @@ def sweep(event: CloudWatchEvent) -> None:
 
 @app.lambda_function()
 def mint(event: Any, context: Any) -> dict[str, Any]:
+    from functions.join import mint as minting  # late, here and below: no other function's cold start pays for it
+
     with _journal("mint") as journal:
         said = minting.answer(event, _minting(), _settings(), now=_now())
         journal.tell("minting", **said)
@@ -81,6 +79,8 @@ def mint(event: Any, context: Any) -> dict[str, Any]:
 
 @app.lambda_function()
 def approve(event: Any, context: Any) -> dict[str, Any]:
+    from functions.join import approve as approving
+
     with _journal("approve") as journal:
         return approving.answer(event, _approving(journal), cluster=_settings().cluster, now=_now())
 
@@ -117,6 +117,10 @@ def _settings() -> Settings:
 
 @cache
 def _minting() -> MintingOutside:
+    from functions.edges.bootstrap_tokens import BootstrapTokensEdge
+    from functions.edges.bundles import BundlesEdge
+    from functions.join.minting_outside import MintingOutside
+
     settings = _settings()
     return MintingOutside(
         ec2=_ec2(),
@@ -129,6 +133,11 @@ def _minting() -> MintingOutside:
 
 @cache
 def _approving(journal: JournalEdge) -> ApprovingOutside:
+    from functions.edges.certificate_requests import CertificateRequestsEdge
+    from functions.edges.keys import wrong_with_key
+    from functions.edges.parameters import read_initialised_by
+    from functions.join.approving_outside import Outside as ApprovingOutside
+
     return ApprovingOutside(
         ec2=_ec2(),
         autoscaling=_autoscaling(),
