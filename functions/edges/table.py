@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -43,22 +42,16 @@ class TableEdge:
         self._table = table
 
     def memory(self, instance: InstanceId, *, now: datetime) -> Memory:
-        with ThreadPoolExecutor(max_workers=6) as together:
-            all_cases = together.submit(self.cases)
-            pauses = together.submit(self.pauses)
-            joins = together.submit(self.joins_of, instance)
-            approvals = together.submit(self.approvals_of, instance)
-            abandoned = together.submit(self.abandoned, now=now)
-            record = self._get("machine", instance)
-            cases = {case.instance: case for case in all_cases.result()}
+        cases = {case.instance: case for case in self.cases()}
+        record = self._get("machine", instance)
         return Memory(
             case=cases.get(instance),
             record=_record(record) if record else None,
-            pauses=tuple(pause for pause in pauses.result() if pause.until > now),
+            pauses=tuple(pause for pause in self.pauses() if pause.until > now),
             in_flight=frozenset(case.instance for case in cases.values() if case.phase is Phase.CLEANING),
-            joins=joins.result(),
-            approvals=approvals.result(),
-            abandoned=abandoned.result(),
+            joins=self.joins_of(instance),
+            approvals=self.approvals_of(instance),
+            abandoned=self.abandoned(now=now),
         )
 
     def joins(self) -> tuple[JoinRecord, ...]:
