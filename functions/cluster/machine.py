@@ -232,7 +232,7 @@ class Pod:
     @property
     def evictable(self) -> bool:
         """Whether a drain is to evict it."""
-        return not (self.finished or self.ending or self.mirror or self.daemon)
+        return self.awaited and not self.ending
 
     @property
     def awaited(self) -> bool:

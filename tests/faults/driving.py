@@ -113,3 +113,15 @@ def at(number: int, what: BaseException) -> Callable[[Call], None]:
             raise what
 
     return interfere
+
+
+def with_another_pass_at(number: int, world: World, look: Look) -> World:
+    """Have a second pass run whole right before the call of that number."""
+
+    def other_pass(call: Call) -> None:
+        if call.number == number:
+            one_pass(world, look)
+            settle(world)
+
+    world.before = other_pass
+    return world

@@ -10,10 +10,10 @@ import pytest
 from functions.cluster.machine import InstanceState, Transition
 from functions.errors import ConfigurationError, ConflictError, RegrowError, RetryableError
 from functions.messages import Look
-from tests.faults.driving import at, one_pass, run_for, run_to_end
+from tests.faults.driving import at, one_pass, run_for, run_to_end, with_another_pass_at
 from tests.unit.functions.builders import CLUSTER, NOW, TARGET_GROUP, WORKERS, approval, machine, node, pause
 from tests.unit.functions.fake_world import Call, Crash, World
-from tests.unit.functions.worlds import a_cluster, launch, settle
+from tests.unit.functions.worlds import a_cluster, launch
 
 NEW = machine(0x42)
 LOOK = Look(NEW, f"{WORKERS} launches it")
@@ -80,14 +80,7 @@ def test_any_call_that_fails_once_is_made_good(number: int, error: type[RegrowEr
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_a_second_pass_may_run_whole_between_any_two_calls_of_the_first(number: int) -> None:
-    world = a_launch()
-
-    def other_pass(call: Call) -> None:
-        if call.number == number:
-            one_pass(world, Look(NEW, "the other pass"))
-            settle(world)
-
-    world.before = other_pass
+    world = with_another_pass_at(number, a_launch(), Look(NEW, "the other pass"))
     run_to_end(world)
     assert_joined(world)
 

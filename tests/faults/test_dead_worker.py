@@ -14,7 +14,7 @@ from functions.cluster.facts import Absent, Phase
 from functions.cluster.machine import InstanceId, InstanceState
 from functions.errors import ConfigurationError, ConflictError, RegrowError, RetryableError
 from functions.messages import Look
-from tests.faults.driving import at, one_pass, run_for, run_to_end
+from tests.faults.driving import at, one_pass, run_for, run_to_end, with_another_pass_at
 from tests.unit.functions.builders import CLUSTER, ONE, SETTINGS, TARGET_GROUP, TWO, WORKERS, machine, pause
 from tests.unit.functions.fake_world import Call, Crash, World
 from tests.unit.functions.worlds import a_cluster, kill, settle
@@ -105,14 +105,7 @@ def test_a_call_whose_answer_is_lost_is_made_again_without_harm(number: int) -> 
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_a_second_pass_may_run_whole_between_any_two_calls_of_the_first(number: int) -> None:
-    world = a_death()
-
-    def other_pass(call: Call) -> None:
-        if call.number == number:
-            one_pass(world, Look(ONE, "the other pass"))
-            settle(world)
-
-    world.before = other_pass
+    world = with_another_pass_at(number, a_death(), Look(ONE, "the other pass"))
     run_to_end(world)
     assert_healed(world)
 

@@ -9,10 +9,10 @@ import pytest
 from functions.cluster.machine import InstanceState, Transition
 from functions.errors import ConfigurationError, ConflictError, RegrowError, RetryableError
 from functions.messages import Look
-from tests.faults.driving import at, one_pass, run_for, run_to_end
+from tests.faults.driving import at, one_pass, run_for, run_to_end, with_another_pass_at
 from tests.unit.functions.builders import CLUSTER, NOW, ONE, TARGET_GROUP, TWO, WORKERS, join, pause
 from tests.unit.functions.fake_world import Call, Crash, World
-from tests.unit.functions.worlds import a_cluster, let_go, settle
+from tests.unit.functions.worlds import a_cluster, let_go
 
 FIRST_LOOK = Look(ONE, "its group terminates it")
 OF_ONE_LEAVING = [
@@ -76,14 +76,7 @@ def test_any_call_that_fails_once_is_made_good(number: int, error: type[RegrowEr
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_a_second_pass_may_run_whole_between_any_two_calls_of_the_first(number: int) -> None:
-    world = a_scale_in()
-
-    def other_pass(call: Call) -> None:
-        if call.number == number:
-            one_pass(world, Look(ONE, "the other pass"))
-            settle(world)
-
-    world.before = other_pass
+    world = with_another_pass_at(number, a_scale_in(), Look(ONE, "the other pass"))
     run_to_end(world)
     assert_left(world)
 

@@ -12,6 +12,7 @@ from functions.cluster.facts import Phase
 from functions.cluster.joining import JoinState
 from functions.cluster.machine import InstanceId, InstanceState, Node
 from functions.errors import RetryableError
+from functions.remediate.observe import readiness
 from functions.remediate.reconcile import deadlines
 from functions.remediate.sweep import Cluster, Sweep, find_work, run_sweep
 from tests.unit.functions.builders import (
@@ -211,3 +212,13 @@ def test_a_node_without_instance_id_is_left_out() -> None:
     world.nodes["stranger"] = stranger
     assert run_sweep(outside_of(world), SETTINGS, now=NOW).looks == ()
     assert world.groups[WORKERS].desired == 2
+
+
+def test_a_node_that_says_it_is_another_instance_is_never_taken_for_that_one() -> None:
+    posing = replace(node(ONE), provider_id=f"aws:///us-east-1a/{TWO}")
+    assert readiness([posing]) == {}
+    world = a_cluster()
+    world.nodes = {ONE: posing, TWO: node(TWO)}
+    swept = run_sweep(outside_of(world), SETTINGS, now=NOW)
+    assert [(one.instance, one.node_name) for one in swept.records] == [(TWO, TWO)]
+    assert swept.looks == ()

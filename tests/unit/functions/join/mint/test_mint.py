@@ -106,6 +106,17 @@ def test_a_call_that_died_with_only_its_record_left_to_write_is_finished_under_t
     assert (world.secrets, world.bundles) == (secrets, bundles)
 
 
+def test_a_token_that_has_run_out_is_not_kept_though_its_bundle_is_there() -> None:
+    world = a_minted_world()
+    whole, secrets = world.record, dict(world.secrets)
+    assert whole
+    world.joins[whole.launch] = replace(whole, state=JoinState.MINTING, expires_at=whole.busy_until)
+    world.now = whole.busy_until
+    assert world.settle() == "minted"
+    assert world.secrets.keys().isdisjoint(secrets)
+    assert_one_token_and_its_bundle(world)
+
+
 def test_a_call_that_died_before_its_bundle_starts_over_with_another_token() -> None:
     world = a_minted_world()
     whole, secrets = world.record, dict(world.secrets)
