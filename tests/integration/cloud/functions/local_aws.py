@@ -99,10 +99,10 @@ class LocalAws:
         return arn
 
     def ledger(self, name: str, did: str | None = None) -> list[dict[str, Any]]:
-        """What the function noted, in order."""
+        """What the function noted, in order; a line that is still being written is not there yet."""
         file = self.state / f"{name}.jsonl"
-        lines = file.read_text().splitlines() if file.exists() else []
-        return [note for note in map(json.loads, lines) if did in (None, note["did"])]
+        *whole, _ = (file.read_text() if file.exists() else "").split("\n")
+        return [note for note in map(json.loads, whole) if did in (None, note["did"])]
 
     def queue(self, name: str, **attributes: str) -> tuple[str, str]:
         """A queue with these attributes; its URL and ARN."""
