@@ -48,6 +48,12 @@ def intake(event: CloudWatchEvent) -> None:
         ways_in.take_in(event.to_dict(), _queues(), journal)
 
 
+@app.on_sqs_message(queue=f"regrow-{CLUSTER}-inbox", batch_size=10)
+def inbox(event: SQSEvent) -> None:
+    with _journal("inbox") as journal:
+        ways_in.take_notifications([record.body for record in event], _queues(), journal)
+
+
 @app.on_sqs_message(queue=f"regrow-{CLUSTER}-later", batch_size=1)
 def later(event: SQSEvent) -> None:
     with _journal("later") as journal:
@@ -134,7 +140,7 @@ def _minting() -> MintingOutside:
 @cache
 def _approving(journal: JournalEdge) -> ApprovingOutside:
     from functions.edges.certificate_requests import CertificateRequestsEdge
-    from functions.edges.keys import wrong_with_key
+    from functions.edges.keys import read_certificate, wrong_with_key
     from functions.edges.parameters import read_initialised_by
     from functions.join.approving_outside import Outside as ApprovingOutside
 
@@ -145,6 +151,7 @@ def _approving(journal: JournalEdge) -> ApprovingOutside:
         kubernetes=CertificateRequestsEdge(lambda: _credentials("approve")),
         initialised_by=lambda: read_initialised_by(LateClient("ssm"), _settings().cluster),
         wrong_with_key=wrong_with_key,
+        read_certificate=read_certificate,
         journal=journal,
     )
 
@@ -182,7 +189,7 @@ def _outside(journal: JournalEdge) -> Outside:
     return Outside(
         ec2=_ec2(),
         autoscaling=_autoscaling(),
-        load_balancing=LoadBalancingEdge(LateClient("elbv2")),
+        load_balancing=LoadBalancingEdge(LateClient("elbv2"), LateClient("elb")),
         kubernetes=KubernetesEdge(lambda: _credentials("remediate")),
         joining=JoiningEdge(
             LateClient("lambda", CONFIG_OF_CALLS), mint=settings.mint_function, approve=settings.approve_function

@@ -104,7 +104,7 @@ def _drill(request: Mapping[str, Any], desk: Desk, settings: Settings, now: date
     workers = [group for group in groups if group.role is Role.WORKER]
     if cases := desk.table.cases():
         raise RefusedError(f"a case is open about {', '.join(case.instance for case in cases)}")
-    nodes_ready = readiness(desk.outside.kubernetes.nodes())
+    nodes_ready = readiness(desk.outside.kubernetes.nodes(), desk.table.records())
     for group in groups:
         if missing := not_whole(group, nodes_ready):
             raise RefusedError(f"the cluster is not whole: {missing}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from functions.cluster.machine import InstanceId, instance_id
+from functions.cluster.notice import Notice
 from functions.errors import PermanentError
 
 TICK = timedelta(seconds=2)  # later looks are rounded up to this grid, so that parallel chains melt into one
@@ -15,12 +16,13 @@ TICK = timedelta(seconds=2)  # later looks are rounded up to this grid, so that 
 @dataclass(frozen=True)
 class Look:
     """Look at this machine. `tries` counts the looks in a row that learnt nothing; `due_s` is the tick, in seconds
-    since the epoch, for which a later look was ordered."""
+    since the epoch, for which a later look was ordered; `notice` is what AWS has just announced about it."""
 
     machine: InstanceId
     reason: str
     tries: int = 0
     due_s: int | None = None
+    notice: Notice | None = None
 
     @property
     def message_group(self) -> str:
@@ -28,7 +30,8 @@ class Look:
         return self.machine
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self))
+        notice = self.notice.to_json() if self.notice else None
+        return json.dumps({**vars(self), "notice": notice})
 
     @classmethod
     def from_json(cls, body: str) -> Look:
@@ -45,7 +48,10 @@ class Look:
         tries, due_s = content.get("tries", 0), content.get("due_s")
         if not isinstance(tries, int) or tries < 0 or not isinstance(due_s, int | None):
             raise PermanentError(f"the message's tries or due_s is not a whole number: {body[:200]!r}")
-        return cls(machine, str(content.get("reason", "")), tries, due_s)
+        notice = None if (told := content.get("notice")) is None else Notice.from_json(told)
+        if told is not None and notice is None:
+            raise PermanentError(f"the message's notice cannot be read: {body[:200]!r}")
+        return cls(machine, str(content.get("reason", "")), tries, due_s, notice)
 
 
 def due(now: datetime, after: timedelta) -> datetime:

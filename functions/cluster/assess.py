@@ -8,7 +8,8 @@ What proves what (EC2 user guide, instance lifecycle; Kubernetes, non-graceful n
   Dead only when we wrote the machine down long enough ago, Auto Scaling does not list it either, and the same
   answer knew other machines of the cluster.
 - pending, running: arriving while Auto Scaling has not put it into service, or its joining is not ended; leaving when
-  Auto Scaling takes it out; else healthy.
+  Auto Scaling takes it out, or AWS has announced that it will be taken; else healthy.
+- standby, detaching, in a warm pool: parked. Somebody wants it out of service, running or stopped.
 - a read that failed: nothing at all. Held.
 """
 
@@ -31,6 +32,7 @@ from functions.cluster.machine import (
     Transition,
     instance_of_provider_id,
 )
+from functions.cluster.notice import Cause, Notice
 
 RECORD_MIN_AGE = timedelta(minutes=10)  # EC2 is eventually consistent: a new id may be unknown for a while
 NEW_FOR = timedelta(minutes=10)  # an instance without a Node that no launch hook has held is new for this long
@@ -42,6 +44,7 @@ class Kind(Enum):
     DEAD = "dead"
     LEAVING = "leaving"
     ARRIVING = "arriving"
+    PARKED = "parked"
     HEALTHY = "healthy"
     FOREIGN = "foreign"
     HELD = "held"
@@ -52,7 +55,8 @@ class Verdict:
     """What a machine is and why.
 
     `gone_for_good` is true only for a dead machine that cannot start again. `may_change` is true for a held
-    machine when another look could tell more. `group` and `member` are set when they are known.
+    machine when another look could tell more, `quarantined` when what is known of it contradicts itself. `notice` is
+    what a leaving machine leaves for, or before. `group` and `member` are set when they are known.
     """
 
     kind: Kind
@@ -61,6 +65,8 @@ class Verdict:
     member: Member | None = None
     gone_for_good: bool = False
     may_change: bool = False
+    quarantined: bool = False
+    notice: Notice | None = None
 
     def waits(self, transition: Transition) -> bool:
         """Whether a hook of this transition holds the machine."""
@@ -85,11 +91,13 @@ def assess(facts: Facts) -> Verdict:
     if Role.CONTROL_PLANE in _roles(facts, group, memory):
         return Verdict(Kind.HELD, "it is a control-plane machine, which only a person may repair so far", group, member)
     if Role.WORKER not in _roles(facts, group, memory):
-        return Verdict(Kind.HELD, "neither its group nor itself is tagged with a known regrow:role", group, member)
+        stray = isinstance(facts.instance, Absent) and isinstance(facts.node, Node)
+        reason = "neither its group nor itself is tagged with a known regrow:role"
+        return Verdict(Kind.HELD, reason, group, member, quarantined=stray)
     if isinstance(facts.node, Unknown):
         return _unknown(facts.node, group, member)
-    if isinstance(facts.node, Node) and (contradiction := _contradiction(facts.instance, facts.node, facts.id)):
-        return Verdict(Kind.HELD, contradiction, group, member)
+    if isinstance(facts.node, Node) and (contradiction := contradicts(facts.node, facts.id, facts.instance, memory)):
+        return Verdict(Kind.HELD, contradiction, group, member, quarantined=True)
     return _by_state(facts, memory, group, member)
 
 
@@ -97,20 +105,31 @@ def _by_state(facts: Facts, memory: Memory | None, group: Group | None, member: 
     if isinstance(facts.instance, Absent):
         missing = _lacks_proof(facts, memory, member)
         if missing:
-            return Verdict(Kind.HELD, f"EC2 does not know the instance, but {missing}", group, member, may_change=True)
+            reason = f"EC2 does not know the instance, but {missing}"
+            unknown = isinstance(facts.node, Node) and _record(memory) is None and member is None
+            return Verdict(Kind.HELD, reason, group, member, may_change=True, quarantined=unknown)
         return _dead(facts, Verdict(Kind.DEAD, "EC2 no longer knows the instance", group, member, gone_for_good=True))
 
     assert isinstance(facts.instance, Instance)
     match facts.instance.state:
         case InstanceState.TERMINATED:
             return _dead(facts, Verdict(Kind.DEAD, "EC2: terminated", group, member, gone_for_good=True))
+        case InstanceState.STOPPED if member and member.parked and not any(pod.awaited for pod in facts.known_pods):
+            return Verdict(Kind.PARKED, f"Auto Scaling: {member.lifecycle_state}", group, member)
         case InstanceState.STOPPED:
             return _dead(facts, Verdict(Kind.DEAD, "EC2: stopped", group, member))
         case InstanceState.SHUTTING_DOWN | InstanceState.STOPPING as state:
-            return Verdict(Kind.LEAVING, f"EC2: {state.value}, its operating system may still run", group, member)
+            reason = f"EC2: {state.value}, its operating system may still run"
+            return Verdict(Kind.LEAVING, reason, group, member)
         case InstanceState.PENDING | InstanceState.RUNNING as state:
+            notice = facts.notice
+            if member and member.parked:
+                return Verdict(Kind.PARKED, f"Auto Scaling: {member.lifecycle_state}", group, member)
             if member and member.terminating:
-                return Verdict(Kind.LEAVING, f"Auto Scaling: {member.lifecycle_state}", group, member)
+                reason = f"Auto Scaling: {member.lifecycle_state}"
+                return Verdict(Kind.LEAVING, reason, group, member, notice=notice)
+            if notice and (notice.cause is Cause.SPOT or not (member and member.pending)):
+                return Verdict(Kind.LEAVING, str(notice), group, member, notice=notice)
             if member and (arriving := _arriving(facts, facts.instance, memory, member)):
                 return Verdict(Kind.ARRIVING, arriving, group, member)
             return Verdict(Kind.HEALTHY, f"EC2: {state.value}", group, member)
@@ -173,18 +192,34 @@ def _roles(facts: Facts, group: Group | None, memory: Memory | None) -> set[Role
     return {role for role in roles if role}
 
 
-def _contradiction(instance: Instance | Absent | Unknown, node: Node, id_: InstanceId) -> str | None:
-    """Say why a Node that carries the machine's name may be another machine's, None when all agree."""
+def contradicts(
+    node: Node, id_: InstanceId, instance: Instance | Absent | Unknown, memory: Memory | None
+) -> str | None:
+    """Say why a Node that was found for a machine may be another machine's, None when all that is known agrees.
+
+    A Node that names an instance must name this one. One that names none is the machine's when it is the very Node that
+    we wrote down, or when it is no older than the instance and has its address.
+    """
+    if node.provider_id and instance_of_provider_id(node.provider_id) != id_:
+        return f"Node {node.name} says it is {node.provider_id}, not this instance"
     if node.instance and node.instance != id_:
         return f"Node {node.name} is named after another instance than it says it is ({node.provider_id})"
-    if node.provider_id:
-        named = instance_of_provider_id(node.provider_id)
-        return None if named == id_ else f"Node {node.name} says it is {node.provider_id}, not this instance"
-    if isinstance(instance, Instance) and instance.address and instance.address not in node.addresses:
-        return f"Node {node.name} has no providerID, and its addresses are not the instance's"
-    if node.name != id_:
-        return f"Node {node.name} has no providerID and is not named after the instance"
-    return None
+    if node.instance:
+        if not node.provider_id and isinstance(instance, Instance) and not _has_address(node, instance):
+            return f"Node {node.name} has no providerID, and its addresses are not the instance's"
+        return None
+    record = _record(memory)
+    if record and (record.node_name, record.node_uid) == (node.name, node.uid):
+        return None
+    if isinstance(instance, Instance) and instance.address and _has_address(node, instance):
+        if node.created_at and node.created_at >= instance.launched_at:
+            return None
+        return f"Node {node.name} has the instance's address, but is older than the instance"
+    return f"Node {node.name} has no providerID, is not named after the instance and not the one on record"
+
+
+def _has_address(node: Node, instance: Instance) -> bool:
+    return instance.address is None or instance.address in node.addresses
 
 
 def _lacks_proof(facts: Facts, memory: Memory | None, member: Member | None) -> str | None:

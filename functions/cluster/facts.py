@@ -9,7 +9,8 @@ from enum import Enum
 from typing import TypeVar
 
 from functions.cluster.joining import Approval, JoinRecord
-from functions.cluster.machine import Group, Instance, InstanceId, Member, Node, Pod, Role
+from functions.cluster.machine import Group, Instance, InstanceId, Member, Node, Pod, Role, Target
+from functions.cluster.notice import Notice, ScheduledEvent
 from functions.errors import ConfigurationError, RetryableError
 
 Fact = TypeVar("Fact")
@@ -133,6 +134,10 @@ class Facts:
     node: Node | Absent | Unknown = Absent()
     pods: tuple[Pod, ...] | Unknown = ()
     attachments: tuple[str, ...] | Unknown = ()  # names of VolumeAttachments that name the Node
+    targets: tuple[Target, ...] | Unknown = ()  # where load balancers still have the instance
+    told: Notice | None = None  # what AWS has just announced about it
+    notice: Notice | None = None  # what of all that was announced counts now, see `heed`
+    scheduled: tuple[ScheduledEvent, ...] | Unknown = Unknown("EC2 was not asked for scheduled events")
     nodes_ready: Mapping[InstanceId, bool] | Unknown = Unknown("the Nodes of the group were not asked for")
 
     @property

@@ -55,6 +55,9 @@ class JoinRecord:
     secret_uid: str | None = None
     ended_because: str | None = None
     keep_until: datetime | None = None  # set when its machine is gone for good; the table then forgets it by itself
+    profile: str = ""  # of its instance; these three are empty where EC2 did not say them
+    vpc: str = ""
+    subnet: str = ""
 
     @property
     def launch(self) -> str:
@@ -71,7 +74,10 @@ class Approval:
 
     A request is known by its uid and by the SHA-256 of its public key (SubjectPublicKeyInfo, DER), in hex. A machine
     whose request was lost comes with another key; those let through before are the earlier ones. `denied` is the proof
-    that the machine asked for what it must not have.
+    that the machine asked for what it must not have, or has what nobody approved.
+
+    `certificates` are the client certificates that were issued to it and read back, each as the SHA-256 of its DER in
+    hex, the latest last; the latest one is good from `certified_at` to `certified_until`.
     """
 
     instance: InstanceId
@@ -84,6 +90,9 @@ class Approval:
     serving_at: datetime | None = None
     denied: str | None = None
     earlier_client_keys: tuple[str, ...] = ()
+    certificates: tuple[str, ...] = ()
+    certified_at: datetime | None = None
+    certified_until: datetime | None = None
 
     @property
     def client_keys(self) -> tuple[str, ...]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import NewType
+
+from functions.cluster.notice import Notice
 
 InstanceId = NewType("InstanceId", str)
 _INSTANCE_ID = re.compile(r"i-[0-9a-f]{8}(?:[0-9a-f]{9})?")
@@ -19,13 +22,19 @@ GROUP_TAG = "aws:autoscaling:groupName"  # set by Auto Scaling itself, stays on 
 OUT_OF_SERVICE_TAINT = "node.kubernetes.io/out-of-service"
 UNINITIALIZED_TAINT = "node.cloudprovider.kubernetes.io/uninitialized"
 CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
+EXCLUDED_LABEL = "node.kubernetes.io/exclude-from-external-load-balancers"
 CORDONED_ANNOTATION = "regrow.dev/cordoned-at"
 DRAINING_ANNOTATION = "regrow.dev/draining-since"
+EXCLUDED_ANNOTATION = "regrow.dev/excluded-at"
+NOTICE_ANNOTATION = "regrow.dev/notice"
 LAUNCH_PROCESS = "Launch"  # of Auto Scaling (user guide, suspend and resume processes)
 HOOK_PREFIX = "regrow-"  # of the lifecycle hooks that are ours to complete; a group may have others for others
 SUSPENDED_UNTIL_TAG = "regrow:launch-suspended-until"
 SUSPENDED_BECAUSE_TAG = "regrow:launch-suspended-because"
 VERSION_TAG = "regrow:kubernetes-version"  # of an image: the version of its kubeadm and kubelet, such as v1.36.3
+
+
+MARKS = frozenset({CORDONED_ANNOTATION, DRAINING_ANNOTATION, EXCLUDED_ANNOTATION, NOTICE_ANNOTATION})
 
 
 def instance_id(text: object) -> InstanceId | None:
@@ -75,6 +84,7 @@ class Instance:
     address: str | None  # a terminated instance has lost its private address
     launched_at: datetime
     tags: dict[str, str]
+    spot: bool = False
     zone: str = ""
     image: str = ""
     private_addresses: tuple[str, ...] = ()  # IPv4 of all its network interfaces, primary and secondary
@@ -82,6 +92,11 @@ class Instance:
     public_address: str | None = None
     private_dns_name: str | None = None  # EC2 may name it only some time after the launch
     public_dns_name: str | None = None
+    profile: str = ""  # ARN of its instance profile
+    vpc: str = ""
+    subnet: str = ""
+    metadata_tokens: str = "required"  # EC2's word: required when version 1 of its metadata service is off
+    metadata_hops: int = 1  # how far an answer of its metadata service travels: a pod is one hop further away
 
     @property
     def cluster(self) -> str | None:
@@ -104,7 +119,10 @@ def role_of(tags: dict[str, str]) -> Role | None:
         return None
 
 
-WAITING = {Transition.LAUNCHING: "Pending:Wait", Transition.TERMINATING: "Terminating:Wait"}
+WAITING = {
+    Transition.LAUNCHING: frozenset({"Pending:Wait", "Warmed:Pending:Wait"}),
+    Transition.TERMINATING: frozenset({"Terminating:Wait", "Warmed:Terminating:Wait"}),
+}
 
 
 @dataclass(frozen=True)
@@ -121,12 +139,12 @@ class Member:
 
     def waits(self, transition: Transition) -> bool:
         """Whether a hook of this transition holds it."""
-        return self.lifecycle_state == WAITING[transition]
+        return self.lifecycle_state in WAITING[transition]
 
     @property
     def held(self) -> bool:
         """Whether a hook of any transition holds it."""
-        return self.lifecycle_state in WAITING.values()
+        return any(self.waits(transition) for transition in Transition)
 
     @property
     def pending(self) -> bool:
@@ -136,6 +154,16 @@ class Member:
     @property
     def terminating(self) -> bool:
         return self.lifecycle_state.startswith("Terminating")
+
+    @property
+    def warmed(self) -> bool:
+        """In the group's warm pool, or on its way into it or out of the account from there."""
+        return self.lifecycle_state.startswith("Warmed:")
+
+    @property
+    def parked(self) -> bool:
+        """Out of service because somebody wants it so, not because anything is wrong with it."""
+        return self.warmed or self.lifecycle_state in ("EnteringStandby", "Standby", "Detaching", "Detached")
 
 
 @dataclass(frozen=True)
@@ -148,11 +176,25 @@ class Group:
     desired: int
     members: tuple[Member, ...]
     target_groups: tuple[str, ...]
+    classic_load_balancers: tuple[str, ...] = ()  # by name
     suspended: frozenset[str] = frozenset()  # names of Auto Scaling processes, such as Launch
     launch_suspended_until: datetime | None = None  # by us; from our tag on the group
 
+    @property
+    def load_balancers(self) -> tuple[str, ...]:
+        """Every one that its machines are targets of, as in `Target.of`."""
+        return self.target_groups + self.classic_load_balancers
+
     def member(self, instance: InstanceId) -> Member | None:
         return next((member for member in self.members if member.id == instance), None)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A machine's place with a load balancer: the ARN of a target group, or the name of a classic load balancer."""
+
+    of: str
+    draining: bool = False  # gets no new requests; those it has are let end
 
 
 @dataclass(frozen=True)
@@ -179,6 +221,7 @@ class Node:
     taints: tuple[Taint, ...]
     labels: dict[str, str]
     annotations: dict[str, str]
+    created_at: datetime | None = None
 
     @property
     def control_plane(self) -> bool:
@@ -210,10 +253,20 @@ class Node:
             return None
 
     @property
+    def notice(self) -> Notice | None:
+        """What AWS had announced when a pass marked it."""
+        return Notice.from_json(self.annotations.get(NOTICE_ANNOTATION, ""))
+
+    def heeds(self, notice: Notice | None, *, drains: bool, at: datetime) -> bool:
+        """Whether it is cordoned and marked as such a notice, or a drain, calls for."""
+        if not self.unschedulable or (notice and self.notice != notice):
+            return False
+        return not drains or self.draining_since(at) is not None
+
+    @property
     def marked(self) -> bool:
         """Whether something is on it that a pass has put there while its machine was dead or leaving."""
-        ours = self.annotations.keys() & {CORDONED_ANNOTATION, DRAINING_ANNOTATION}
-        return self.out_of_service or bool(ours)
+        return self.out_of_service or not MARKS.isdisjoint(self.annotations)
 
 
 @dataclass(frozen=True)
@@ -228,6 +281,13 @@ class Pod:
     mirror: bool = False  # a static pod's image in the API: the kubelet keeps it, whatever the API does
     daemon: bool = False  # a DaemonSet's, which would only start it again on this very Node
     owner: str | None = None  # uid of its controller
+    owner_kind: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    priority: int = 0
+    local_data: bool = False  # has an emptyDir, which goes with the machine
+    opts_out: str | None = None  # the annotation by which it asks not to be evicted
+    gone_by: datetime | None = None  # when the grace of its deletion is over
+    created_at: datetime | None = None
 
     @property
     def evictable(self) -> bool:

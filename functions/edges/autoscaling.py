@@ -37,7 +37,8 @@ class AutoScalingEdge:
             pages = self._client.get_paginator("describe_auto_scaling_groups").paginate(
                 Filters=[{"Name": f"tag:{CLUSTER_TAG}", "Values": [cluster]}], PaginationConfig={"PageSize": 100}
             )
-            return tuple(_group(raw, cluster) for page in pages for raw in page["AutoScalingGroups"])
+            found = [raw for page in pages for raw in page["AutoScalingGroups"]]
+        return tuple(_group(raw, cluster, self._warm_pool(raw)) for raw in found)
 
     def complete_hooks(
         self, instance: InstanceId, group: str, transition: Transition, *, abandon: bool = False
@@ -69,12 +70,23 @@ class AutoScalingEdge:
         with speaking_to("Auto Scaling", "DeleteTags"):
             self._client.delete_tags(Tags=[_tag(group, key) for key in (SUSPENDED_UNTIL_TAG, SUSPENDED_BECAUSE_TAG)])
 
+    def _warm_pool(self, group: dict[str, Any]) -> list[dict[str, Any]]:
+        """A group does not list its warm pool among its instances; most have none, and are not asked."""
+        if "WarmPoolConfiguration" not in group:
+            return []
+        with speaking_to("Auto Scaling", "DescribeWarmPool"):
+            pages = self._client.get_paginator("describe_warm_pool").paginate(
+                AutoScalingGroupName=group["AutoScalingGroupName"]
+            )
+            return [instance for page in pages for instance in page["Instances"]]
+
     def _hooks_that_hold(self, instance: InstanceId, group: str, transition: Transition) -> list[dict[str, str]]:
         """Return what names each lifecycle action of ours that the instance may be waiting for now."""
         with speaking_to("Auto Scaling", "DescribeAutoScalingInstances"):
             seen = self._client.describe_auto_scaling_instances(InstanceIds=[instance])["AutoScalingInstances"]
-        waits = (WAITING[transition], group)
-        if not any((one["LifecycleState"], one["AutoScalingGroupName"]) == waits for one in seen):
+        if not any(
+            one["LifecycleState"] in WAITING[transition] and one["AutoScalingGroupName"] == group for one in seen
+        ):
             return []
         with speaking_to("Auto Scaling", "DescribeLifecycleHooks"):
             hooks = self._client.describe_lifecycle_hooks(AutoScalingGroupName=group)["LifecycleHooks"]
@@ -104,7 +116,7 @@ def _tag(group: str, key: str) -> dict[str, str]:
     return {"ResourceId": group, "ResourceType": "auto-scaling-group", "Key": key}
 
 
-def _group(raw: dict[str, Any], cluster: str) -> Group:
+def _group(raw: dict[str, Any], cluster: str, warm_pool: list[dict[str, Any]]) -> Group:
     tags = {tag["Key"]: tag["Value"] for tag in raw.get("Tags", [])}
     return Group(
         name=raw["AutoScalingGroupName"],
@@ -113,9 +125,10 @@ def _group(raw: dict[str, Any], cluster: str) -> Group:
         desired=raw["DesiredCapacity"],
         members=tuple(
             Member(InstanceId(member["InstanceId"]), member["LifecycleState"], member["HealthStatus"])
-            for member in raw["Instances"]
+            for member in [*raw["Instances"], *warm_pool]
         ),
         target_groups=tuple(raw.get("TargetGroupARNs", [])),
+        classic_load_balancers=tuple(raw.get("LoadBalancerNames", [])),
         suspended=frozenset(process["ProcessName"] for process in raw.get("SuspendedProcesses", [])),
         launch_suspended_until=_moment(tags.get(SUSPENDED_UNTIL_TAG)),
     )

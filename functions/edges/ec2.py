@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from functions.cluster.facts import Absent
 from functions.cluster.machine import CLUSTER_TAG, Instance, InstanceId, InstanceState
+from functions.cluster.notice import SPOT_WARNS, Cause, Notice, ScheduledEvent
 from functions.edges.aws import code, speaking_to
 from functions.errors import RetryableError
+
+_MOST_HOPS = 64  # what is not said is taken for the widest (EC2 API reference, InstanceMetadataOptionsResponse)
+
+
+_EVENT_CODES = ("instance-reboot", "system-reboot", "system-maintenance", "instance-retirement", "instance-stop")
+# Status codes of Spot requests whose instance is about to be taken, and by what (EC2 user guide, Spot request status).
+_MARKED = {"marked-for-termination": "terminate", "marked-for-stop": "stop"}
 
 
 class Ec2Edge:
@@ -41,6 +51,33 @@ class Ec2Edge:
                 for raw in reservation["Instances"]
             )
 
+    def scheduled_events(self, instance: InstanceId) -> tuple[ScheduledEvent, ...]:
+        with speaking_to("EC2", "DescribeInstanceStatus"):
+            try:
+                answer = self._client.describe_instance_status(InstanceIds=[instance], IncludeAllInstances=True)
+            except ClientError as error:
+                if code(error) == "InvalidInstanceID.NotFound":
+                    return ()
+                raise
+        return tuple(event for status in answer["InstanceStatuses"] for event in _events(status))
+
+    def all_scheduled_events(self) -> Mapping[InstanceId, tuple[ScheduledEvent, ...]]:
+        with speaking_to("EC2", "DescribeInstanceStatus"):
+            pages = self._client.get_paginator("describe_instance_status").paginate(
+                Filters=[{"Name": "event.code", "Values": list(_EVENT_CODES)}], IncludeAllInstances=True
+            )
+            statuses = [status for page in pages for status in page["InstanceStatuses"]]
+        return {InstanceId(status["InstanceId"]): _events(status) for status in statuses}
+
+    def spot_interruptions(self, *, now: datetime) -> Mapping[InstanceId, Notice]:
+        """EC2 says since when a request is marked; that is two minutes before its instance is taken."""
+        with speaking_to("EC2", "DescribeSpotInstanceRequests"):
+            pages = self._client.get_paginator("describe_spot_instance_requests").paginate(
+                Filters=[{"Name": "status-code", "Values": list(_MARKED)}]
+            )
+            marked = [raw for page in pages for raw in page["SpotInstanceRequests"] if raw.get("InstanceId")]
+        return {InstanceId(raw["InstanceId"]): _interruption(raw["Status"], now) for raw in marked}
+
     def console_output(self, instance: InstanceId) -> str:
         with speaking_to("EC2", "GetConsoleOutput"):
             answer = self._client.get_console_output(InstanceId=instance, Latest=False)
@@ -64,17 +101,32 @@ class Ec2Edge:
             self._client.terminate_instances(InstanceIds=[instance], SkipOsShutdown=True)
 
 
+def _events(status: dict[str, Any]) -> tuple[ScheduledEvent, ...]:
+    return tuple(
+        ScheduledEvent(event["Code"], event["NotBefore"], event.get("Description", ""))
+        for event in status.get("Events", [])
+        if "NotBefore" in event
+    )
+
+
+def _interruption(status: dict[str, Any], now: datetime) -> Notice:
+    since = status.get("UpdateTime", now)
+    return Notice(Cause.SPOT, _MARKED[status["Code"]], since, since + SPOT_WARNS)
+
+
 def _instance(raw: dict[str, Any]) -> Instance:
     try:
         state = InstanceState(raw["State"]["Name"])
     except ValueError as error:
         raise RetryableError(f"EC2 says a state that we do not know: {raw['State']['Name']!r}") from error
+    metadata = raw.get("MetadataOptions", {})
     return Instance(
         id=InstanceId(raw["InstanceId"]),
         state=state,
         address=raw.get("PrivateIpAddress") or None,
         launched_at=raw["LaunchTime"].replace(microsecond=0),
         tags={tag["Key"]: tag["Value"] for tag in raw.get("Tags", [])},
+        spot=raw.get("InstanceLifecycle") == "spot",
         zone=raw.get("Placement", {}).get("AvailabilityZone", ""),
         image=raw.get("ImageId", ""),
         private_addresses=tuple(
@@ -90,4 +142,9 @@ def _instance(raw: dict[str, Any]) -> Instance:
         public_address=raw.get("PublicIpAddress") or None,
         private_dns_name=raw.get("PrivateDnsName") or None,
         public_dns_name=raw.get("PublicDnsName") or None,
+        profile=raw.get("IamInstanceProfile", {}).get("Arn", ""),
+        vpc=raw.get("VpcId", ""),
+        subnet=raw.get("SubnetId", ""),
+        metadata_tokens=metadata.get("HttpTokens", "optional"),
+        metadata_hops=metadata.get("HttpPutResponseHopLimit", _MOST_HOPS),
     )

@@ -11,11 +11,16 @@ from functions.cluster.facts import Absent
 from functions.cluster.machine import (
     CORDONED_ANNOTATION,
     DRAINING_ANNOTATION,
+    EXCLUDED_ANNOTATION,
+    EXCLUDED_LABEL,
+    MARKS,
+    NOTICE_ANNOTATION,
     OUT_OF_SERVICE_TAINT,
     Node,
     Pod,
     Taint,
 )
+from functions.cluster.notice import Notice
 from functions.edges import evictions
 from functions.edges.kubernetes_api import PARALLEL, Credentials, KubernetesApi, NotFoundError, node_of
 from functions.errors import ConflictError
@@ -23,6 +28,7 @@ from functions.remediate.outside import Blocked
 
 _FINISHED_PHASES = frozenset({"Succeeded", "Failed"})
 _MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
+_OPT_OUTS = (("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"), ("regrow.dev/do-not-evict", "true"))
 _OUT_OF_SERVICE = Taint(OUT_OF_SERVICE_TAINT, "NoExecute", "nodeshutdown")
 
 
@@ -55,12 +61,18 @@ class KubernetesEdge:
         found = self._api.list("list VolumeAttachments", "StorageV1Api", "list_volume_attachment")
         return tuple(raw["metadata"]["name"] for raw in found if raw["spec"]["nodeName"] == node_name)
 
-    def cordon(self, node: Node, *, at: datetime) -> None:
+    def cordon(self, node: Node, notice: Notice | None, *, drains: bool, at: datetime) -> None:
         """Also write down when the drain began, once: a cordon by somebody else does not say."""
         annotations = _cordoned(node, at)
-        if node.draining_since(at) is None:
+        if notice:
+            annotations[NOTICE_ANNOTATION] = notice.to_json()
+        metadata: dict[str, Any] = {}
+        if drains and node.draining_since(at) is None:
             annotations[DRAINING_ANNOTATION] = at.isoformat()
-        self._patch(node, {"spec": {"unschedulable": True}, "metadata": _annotated(annotations)})
+        if drains and EXCLUDED_LABEL not in node.labels:
+            annotations[EXCLUDED_ANNOTATION] = at.isoformat()
+            metadata["labels"] = {EXCLUDED_LABEL: "true"}
+        self._patch(node, {"spec": {"unschedulable": True}, "metadata": metadata | _annotated(annotations)})
 
     def fence(self, node: Node, *, at: datetime) -> None:
         taints = node.taints if node.out_of_service else (*node.taints, _OUT_OF_SERVICE)
@@ -72,17 +84,18 @@ class KubernetesEdge:
         spec: dict[str, Any] = {"taints": _raw_taints(kept)}
         if CORDONED_ANNOTATION in node.annotations:
             spec["unschedulable"] = None
-        self._patch(
-            node, {"spec": spec, "metadata": _annotated({CORDONED_ANNOTATION: None, DRAINING_ANNOTATION: None})}
-        )
+        metadata = _annotated(dict.fromkeys(sorted(MARKS)))
+        if EXCLUDED_ANNOTATION in node.annotations:
+            metadata["labels"] = {EXCLUDED_LABEL: None}
+        self._patch(node, {"spec": spec, "metadata": metadata})
 
-    def delete_pods(self, pods: Iterable[Pod]) -> None:
+    def delete_pods(self, pods: Iterable[Pod], *, grace_s: int | None) -> None:
         with ThreadPoolExecutor(max_workers=PARALLEL) as together:
-            for deleted in [together.submit(self._delete_pod, pod) for pod in pods]:
+            for deleted in [together.submit(self._delete_pod, pod, grace_s) for pod in pods]:
                 deleted.result()
 
-    def evict(self, pods: Iterable[Pod]) -> tuple[Blocked, ...]:
-        return evictions.evict(self._api, tuple(pods), lambda: evictions.Pace(evictions.ASK_WITHIN_S))
+    def evict(self, pods: Iterable[Pod], *, grace_s: int | None = None) -> tuple[Blocked, ...]:
+        return evictions.evict(self._api, tuple(pods), lambda: evictions.Pace(evictions.ASK_WITHIN_S), grace_s=grace_s)
 
     def delete_node(self, name: str, uid: str) -> None:
         try:
@@ -90,8 +103,8 @@ class KubernetesEdge:
         except NotFoundError:
             return
 
-    def _delete_pod(self, pod: Pod) -> None:
-        body = {"gracePeriodSeconds": 0, "preconditions": {"uid": pod.uid}}
+    def _delete_pod(self, pod: Pod, grace_s: int | None) -> None:
+        body = evictions.delete_options(pod, grace_s)
         try:
             self._api.ask("delete Pod", "CoreV1Api", "delete_namespaced_pod", pod.name, pod.namespace, body=body)
         except (NotFoundError, ConflictError):
@@ -124,7 +137,9 @@ def _raw_taints(taints: Iterable[Taint]) -> list[dict[str, str]]:
 
 
 def _pod(raw: dict[str, Any]) -> Pod:
-    metadata = raw["metadata"]
+    """Read a pod. Its deletionTimestamp is when its deletion was asked for plus its grace (rest.BeforeDelete)."""
+    metadata, spec = raw["metadata"], raw.get("spec", {})
+    annotations = metadata.get("annotations", {})
     controller = next((owner for owner in metadata.get("ownerReferences", []) if owner.get("controller")), None)
     return Pod(
         namespace=metadata["namespace"],
@@ -132,7 +147,18 @@ def _pod(raw: dict[str, Any]) -> Pod:
         uid=metadata["uid"],
         finished=raw.get("status", {}).get("phase") in _FINISHED_PHASES,
         ending="deletionTimestamp" in metadata,
-        mirror=_MIRROR_ANNOTATION in metadata.get("annotations", {}),
+        mirror=_MIRROR_ANNOTATION in annotations,
         daemon=controller is not None and controller["kind"] == "DaemonSet",
         owner=controller["uid"] if controller else None,
+        owner_kind=controller["kind"] if controller else "",
+        labels=metadata.get("labels", {}),
+        priority=spec.get("priority", 0),
+        local_data=any("emptyDir" in volume for volume in spec.get("volumes", [])),
+        opts_out=next((f"{key}={value}" for key, value in _OPT_OUTS if annotations.get(key) == value), None),
+        gone_by=_moment(metadata.get("deletionTimestamp")),
+        created_at=_moment(metadata.get("creationTimestamp")),
     )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

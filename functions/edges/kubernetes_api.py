@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -172,6 +173,7 @@ def node_of(raw: dict[str, Any]) -> Node:
         ),
         labels=metadata.get("labels", {}),
         annotations=metadata.get("annotations", {}),
+        created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
     )
 
 

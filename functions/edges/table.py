@@ -114,9 +114,6 @@ class TableEdge:
             Pause(item["sk"], datetime.fromisoformat(item["until"]), item["reason"]) for item in self._query("pause")
         )
 
-    def recorded(self) -> frozenset[InstanceId]:
-        return frozenset(InstanceId(item["sk"]) for item in self._query("machine"))
-
     def open_case(self, case: Case, *, max_in_flight: int) -> None:
         """Write the case and take a place for it in one transaction.
 
@@ -357,6 +354,9 @@ def _join(item: dict[str, Any]) -> JoinRecord:
         secret_uid=item.get("secret_uid"),
         ended_because=item.get("ended_because"),
         keep_until=datetime.fromtimestamp(item["expires_at"], UTC) if "expires_at" in item else None,
+        profile=item.get("profile", ""),
+        vpc=item.get("vpc", ""),
+        subnet=item.get("subnet", ""),
     )
 
 
@@ -377,6 +377,9 @@ def _join_attributes(record: JoinRecord) -> dict[str, Any]:
         "busy_until": record.busy_until.isoformat(),
         "secret_uid": record.secret_uid,
         "ended_because": record.ended_because,
+        "profile": record.profile or None,
+        "vpc": record.vpc or None,
+        "subnet": record.subnet or None,
     }
 
 
@@ -392,6 +395,9 @@ def _approval(item: dict[str, Any]) -> Approval:
         serving_at=_moment(item.get("serving_at")),
         denied=item.get("denied"),
         earlier_client_keys=tuple(item.get("earlier_client_keys", "").split()),
+        certificates=tuple(item.get("certificates", "").split()),
+        certified_at=_moment(item.get("certified_at")),
+        certified_until=_moment(item.get("certified_until")),
     )
 
 
@@ -407,6 +413,9 @@ def _approval_attributes(approval: Approval) -> dict[str, Any]:
         "serving_at": approval.serving_at.isoformat() if approval.serving_at else None,
         "denied": approval.denied,
         "earlier_client_keys": " ".join(approval.earlier_client_keys) or None,
+        "certificates": " ".join(approval.certificates) or None,
+        "certified_at": approval.certified_at.isoformat() if approval.certified_at else None,
+        "certified_until": approval.certified_until.isoformat() if approval.certified_until else None,
     }
 
 

@@ -20,13 +20,14 @@ from functions.remediate.plan import (
     Cordon,
     CountAbandoned,
     DeleteNode,
+    DeleteOverdue,
     DeletePods,
     Evict,
     Fence,
     ForgetAbandoned,
     GiveUpLaunch,
     Heartbeat,
-    LeaveTargetGroups,
+    LeaveLoadBalancers,
     LookAgain,
     Mint,
     OpenCase,
@@ -52,12 +53,14 @@ class Done:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How far a plan got. `look_again` is None when nothing is left to look for; `failed` when a call went wrong."""
+    """How far a plan got. `look_again` is None when nothing is left to look for; `failed` when a call went wrong;
+    `waits` when a step has to wait for others than us."""
 
     done: tuple[Done, ...]
     look_again: timedelta | None = None
     reason: str = ""
     failed: bool = False
+    waits: bool = False
 
 
 def act(plan: Plan, facts: Facts, outside: Outside, settings: Settings, clock: Callable[[], datetime]) -> Outcome:
@@ -76,7 +79,7 @@ def act(plan: Plan, facts: Facts, outside: Outside, settings: Settings, clock: C
         except (RetryableError, ConfigurationError) as error:
             return Outcome(tuple(done), LATER, f"{type(step).__name__} failed: {error}", failed=True)
         if isinstance(outcome, Waiting):
-            return Outcome(tuple(done), outcome.after, outcome.reason)
+            return Outcome(tuple(done), outcome.after, outcome.reason, waits=True)
         if outcome is None:
             done.append(Done(step, clock()))
             outside.journal.tell("step", step=type(step).__name__, reason=step.reason)
@@ -96,17 +99,19 @@ def _take(step: Step, facts: Facts, outside: Outside, settings: Settings, at: da
         case Restore():
             node.restore(step, outside.kubernetes)
         case DeletePods():
-            outside.kubernetes.delete_pods(step.pods)
-        case LeaveTargetGroups():
-            for target_group in step.target_groups:
-                outside.load_balancing.deregister(step.instance, target_group)
+            outside.kubernetes.delete_pods(step.pods, grace_s=0)
+        case DeleteOverdue():
+            outside.kubernetes.delete_pods(step.pods, grace_s=settings.drain.grace_s)
+        case LeaveLoadBalancers():
+            for load_balancer in step.load_balancers:
+                outside.load_balancing.deregister(step.instance, load_balancer)
         case AwaitDetach():
             deadline = settings.detach_deadline
             return volumes.await_detach(step, outside, opened_at=_opened_at(facts), at=at, deadline=deadline)
         case DeleteNode():
             node.delete_node(step, outside.kubernetes)
         case Evict():
-            return drain.evict(step, outside.kubernetes)
+            return drain.evict(step, outside.kubernetes, grace_s=settings.drain.grace_s)
         case CompleteHook():
             outside.autoscaling.complete_hooks(step.instance, step.group, step.transition, abandon=step.abandon)
         case Heartbeat():

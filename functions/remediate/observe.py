@@ -7,36 +7,46 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
 
-from functions.cluster.facts import Absent, Facts, Fleet, Memory, Phase, Unknown, known
+from functions.cluster.facts import Absent, Facts, Fleet, Memory, Phase, Record, Unknown, known
+from functions.cluster.identity import match
 from functions.cluster.machine import Instance, InstanceId, InstanceState, Node, instance_of_provider_id
+from functions.cluster.notice import Cause, Notice, ScheduledEvent
 from functions.remediate.outside import Kubernetes, Outside
 
 _ENDED = frozenset({InstanceState.TERMINATED, InstanceState.STOPPED})
 _ENDING = frozenset({InstanceState.SHUTTING_DOWN, InstanceState.STOPPING})
 
 
-def observe(machine: InstanceId, cluster: str, outside: Outside, *, now: datetime) -> Facts:
-    """Gather the facts about one machine.
+def observe(machine: InstanceId, cluster: str, outside: Outside, *, now: datetime, told: Notice | None = None) -> Facts:
+    """Gather the facts about one machine; `told` is what AWS has just announced about it.
 
     Kubernetes is asked only about machines that belong to the cluster, for pods only when the machine is on its way out
     or has ended, for its volumes only when it has: most events of an account are about machines that are none of ours.
+    Load balancers are asked when it leaves, and EC2 for scheduled events when somebody has spoken of such.
     """
     with ThreadPoolExecutor(max_workers=3) as together:
         instance = together.submit(known, lambda: outside.ec2.instance(machine))
         fleet = together.submit(known, lambda: observe_fleet(cluster, outside, instance.result()))
         memory = together.submit(known, lambda: outside.table.memory(machine, now=now))
-        facts = Facts(cluster, machine, now, instance.result(), fleet.result(), memory.result())
+        facts = Facts(cluster, machine, now, instance.result(), fleet.result(), memory.result(), told=told)
         if not _concerns_cluster(facts):
             return facts
         facts = replace(facts, node=known(lambda: find_node(outside.kubernetes, machine, facts)))
-        if isinstance(facts.node, Node) and (_ended(facts) or _leaving(facts)):
+        facts = replace(facts, scheduled=_scheduled(facts, outside))
+        leaving = _leaving(facts)
+        if leaving and (load_balancers := _load_balancers(facts)):
+            targets = together.submit(known, lambda: outside.load_balancing.targets(machine, load_balancers))
+            facts = replace(facts, targets=targets.result())
+        if isinstance(facts.node, Node) and (_ended(facts) or leaving):
             name = facts.node.name
             pods = together.submit(known, lambda: outside.kubernetes.pods_on(name))
             if _ended(facts):
                 facts = replace(facts, attachments=known(lambda: outside.kubernetes.attachments_of(name)))
             facts = replace(facts, pods=pods.result())
     if isinstance(facts.memory, Memory) and facts.memory.case and facts.memory.case.phase is Phase.REPLACING:
-        facts = replace(facts, nodes_ready=known(lambda: readiness(outside.kubernetes.nodes())))
+        facts = replace(
+            facts, nodes_ready=known(lambda: readiness(outside.kubernetes.nodes(), outside.table.records()))
+        )
     return facts
 
 
@@ -49,25 +59,34 @@ def observe_fleet(cluster: str, outside: Outside, instance: Instance | Absent | 
 
 
 def find_node(kubernetes: Kubernetes, machine: InstanceId, facts: Facts) -> Node | Absent:
-    """Return the machine's Node: under the name on record, under the instance id, or by providerID in the list."""
-    names: list[str] = [machine]
-    if isinstance(facts.memory, Memory) and facts.memory.record:
-        names.insert(0, facts.memory.record.node_name)
-    for name in dict.fromkeys(names):
+    """Return the machine's Node: by the name on record or under the instance id, each with one GET; else from the list.
+
+    The list is read page by page, and whole: what ties a Node to an instance (providerID, addresses) is no metadata.
+    """
+    memory = facts.memory if isinstance(facts.memory, Memory) else None
+    record, case = (memory.record, memory.case) if memory else (None, None)
+    names = (record.node_name if record else None, case.node_name if case else None, machine)
+    for name in dict.fromkeys(name for name in names if name):
         node = kubernetes.node(name)
-        if isinstance(node, Node):
+        if isinstance(node, Node) and not _is_successors(node, machine, record):
             return node
-    if isinstance(facts.memory, Memory) and (facts.memory.record or facts.memory.case):
+    if record or case:
         return Absent()  # its Node is known by name: the list could only bring a stranger
-    return next((node for node in kubernetes.nodes() if node.instance == machine), Absent())
+    known_instances = [facts.instance] if isinstance(facts.instance, Instance) else []
+    return match(kubernetes.nodes(), known_instances, ()).get(machine, Absent())
 
 
-def readiness(nodes: Iterable[Node]) -> Mapping[InstanceId, bool]:
-    """Return which instances have a Node that says so itself, and whether it is Ready and open for pods."""
+def _is_successors(node: Node, machine: InstanceId, record: Record | None) -> bool:
+    """Whether another machine has the name by now: the Node says so, and is not the one that we wrote down."""
+    return node.instance not in (None, machine) and not (record and record.node_uid == node.uid)
+
+
+def readiness(nodes: Iterable[Node], records: Iterable[Record]) -> Mapping[InstanceId, bool]:
+    """Return which instances have a Node that is surely theirs, and whether it is Ready and open for pods."""
     return {
         machine: node.ready and not node.unschedulable and not node.out_of_service
-        for node in nodes
-        if (machine := instance_of_provider_id(node.provider_id)) and machine == node.instance
+        for machine, node in match(nodes, (), records).items()
+        if node.instance is None or instance_of_provider_id(node.provider_id) == node.instance
     }
 
 
@@ -80,10 +99,25 @@ def _concerns_cluster(facts: Facts) -> bool:
 
 
 def _leaving(facts: Facts) -> bool:
+    """Whether it may be leaving: what is announced is weighed later, so any word of it counts."""
     if isinstance(facts.instance, Instance) and facts.instance.state in _ENDING:
+        return True
+    if facts.told or (isinstance(facts.node, Node) and facts.node.notice):
         return True
     place = facts.fleet.place_of(facts.id) if isinstance(facts.fleet, Fleet) else None
     return place is not None and place[1].terminating
+
+
+def _scheduled(facts: Facts, outside: Outside) -> tuple[ScheduledEvent, ...] | Unknown:
+    marked = facts.node.notice if isinstance(facts.node, Node) else None
+    if any(notice and notice.cause is Cause.MAINTENANCE for notice in (facts.told, marked)):
+        return known(lambda: outside.ec2.scheduled_events(facts.id))
+    return facts.scheduled
+
+
+def _load_balancers(facts: Facts) -> tuple[str, ...]:
+    place = facts.fleet.place_of(facts.id) if isinstance(facts.fleet, Fleet) else None
+    return place[0].load_balancers if place else ()
 
 
 def _ended(facts: Facts) -> bool:

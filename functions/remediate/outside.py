@@ -6,14 +6,15 @@ does not hold, and ConfigurationError when a person has to mend something first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from functions.cluster.facts import Abandoned, Absent, Case, Memory, Pause, Record
 from functions.cluster.joining import JoinRecord
-from functions.cluster.machine import Group, Instance, InstanceId, Node, Pod, Transition
+from functions.cluster.machine import Group, Instance, InstanceId, Node, Pod, Target, Transition
+from functions.cluster.notice import Notice, ScheduledEvent
 from functions.messages import Look
 
 
@@ -38,6 +39,15 @@ class Ec2(Protocol):
 
     def fleet(self, cluster: str) -> tuple[Instance, ...]:
         """Every instance that carries the cluster's tag, in whatever state EC2 still knows it."""
+
+    def scheduled_events(self, instance: InstanceId) -> tuple[ScheduledEvent, ...]:
+        """What EC2 has scheduled for it, and what it says has ended."""
+
+    def all_scheduled_events(self) -> Mapping[InstanceId, tuple[ScheduledEvent, ...]]:
+        """The same of every instance of the account that has any, with one paged call."""
+
+    def spot_interruptions(self, *, now: datetime) -> Mapping[InstanceId, Notice]:
+        """Every Spot instance of the account that is marked to be taken, with one paged call."""
 
     def console_output(self, instance: InstanceId) -> str:
         """The end of what the machine said while it booted; empty when EC2 has nothing yet."""
@@ -73,8 +83,11 @@ class Joining(Protocol):
 
 
 class LoadBalancing(Protocol):
-    def deregister(self, instance: InstanceId, target_group: str) -> None:
-        """A target that is not registered is success."""
+    def targets(self, instance: InstanceId, load_balancers: Iterable[str]) -> tuple[Target, ...]:
+        """Where, of target groups (by ARN) and classic load balancers (by name), the instance still is."""
+
+    def deregister(self, instance: InstanceId, load_balancer: str) -> None:
+        """An instance that is not registered, or a load balancer that is gone, is success."""
 
 
 class Kubernetes(Protocol):
@@ -86,19 +99,23 @@ class Kubernetes(Protocol):
 
     def attachments_of(self, node_name: str) -> tuple[str, ...]: ...
 
-    def cordon(self, node: Node, *, at: datetime) -> None: ...
+    def cordon(self, node: Node, notice: Notice | None, *, drains: bool, at: datetime) -> None:
+        """Also write down why; when the Node is to be drained also since when, and keep load balancers away."""
 
     def fence(self, node: Node, *, at: datetime) -> None: ...
 
     def restore(self, node: Node) -> None: ...
 
-    def delete_pods(self, pods: Iterable[Pod]) -> None:
-        """With no grace, each only under its uid; a pod that is gone, or is another one by now, is success."""
+    def delete_pods(self, pods: Iterable[Pod], *, grace_s: int | None) -> None:
+        """Each only under its uid; a pod that is gone, or is another one by now, is success.
 
-    def evict(self, pods: Iterable[Pod]) -> tuple[Blocked, ...]:
+        `grace_s` is 0 only for a machine that is dead; None leaves each pod its own.
+        """
+
+    def evict(self, pods: Iterable[Pod], *, grace_s: int | None = None) -> tuple[Blocked, ...]:
         """Ask for the eviction of each under its uid, in parallel; return those that a disruption budget holds.
 
-        A pod that is gone, or is another one by now, is success.
+        A pod that is gone, or is another one by now, is success. `grace_s` stands in for the pods' own.
         """
 
     def delete_node(self, name: str, uid: str) -> None:
@@ -126,8 +143,7 @@ class Table(Protocol):
 
     def forget_abandoned(self, group: str) -> None: ...
 
-    def recorded(self) -> frozenset[InstanceId]:
-        """The machines that have a record."""
+    def records(self) -> tuple[Record, ...]: ...
 
     def remember(self, record: Record) -> None:
         """The first record of a machine stands; a later one is ignored."""

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from functions.cluster.machine import InstanceId, Pod, Transition
+from functions.cluster.notice import Notice
 
+AT_ONCE = timedelta(0)
 SOON = timedelta(seconds=1)  # the next tick but the one that has begun: 1 to 3 s
 LATER = timedelta(seconds=10)
 
@@ -23,11 +25,16 @@ class OpenCase:
 
 @dataclass(frozen=True)
 class Cordon:
-    """Keep new pods away from a Node whose machine may still run."""
+    """Keep new pods away from a Node whose machine may still run, and write down what AWS has announced about it.
+
+    When it `drains`, since when is written down too, and load balancers that controllers own are kept away.
+    """
 
     node_name: str
     node_uid: str
     reason: str
+    notice: Notice | None = None
+    drains: bool = True
 
 
 @dataclass(frozen=True)
@@ -67,11 +74,20 @@ class Evict:
 
 
 @dataclass(frozen=True)
-class LeaveTargetGroups:
-    """Take the instance out of its own group's target groups."""
+class DeleteOverdue:
+    """Delete pods that are still there when the drain's time is nearly over, each with its own grace."""
+
+    node_name: str
+    pods: tuple[Pod, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class LeaveLoadBalancers:
+    """Take the instance out of these load balancers, which are its own group's: see `Target.of`."""
 
     instance: InstanceId
-    target_groups: tuple[str, ...]
+    load_balancers: tuple[str, ...]
     reason: str
 
 
@@ -204,18 +220,10 @@ class LookAgain:
 
 
 Step = (
-    OpenCase | Cordon | Fence | Restore | DeletePods | Evict | LeaveTargetGroups | AwaitDetach | DeleteNode
-    | CompleteHook | Heartbeat | Release | Mint | Revoke | Approve | GiveUpLaunch | CountAbandoned | SuspendLaunch
-    | ForgetAbandoned | AwaitReplacement | CloseCase | LookAgain
+    OpenCase | Cordon | Fence | Restore | DeletePods | Evict | DeleteOverdue | LeaveLoadBalancers | AwaitDetach
+    | DeleteNode | CompleteHook | Heartbeat | Release | Mint | Revoke | Approve | GiveUpLaunch | CountAbandoned
+    | SuspendLaunch | ForgetAbandoned | AwaitReplacement | CloseCase | LookAgain
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Deadlines:
-    """How long a machine may take: from its launch to its Ready Node, and from its cordon until its pods are gone."""
-
-    join: timedelta
-    drain: timedelta
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,13 @@ from functions.cluster.assess import Kind, Verdict
 from functions.cluster.facts import Absent, Facts, Phase
 from functions.cluster.joining import JoinState
 from functions.cluster.machine import Instance, Node, Transition
+from functions.cluster.policy import Policy
 from functions.remediate.plan import (
     LATER,
     SOON,
     Approve,
     CloseCase,
-    Deadlines,
+    CompleteHook,
     Heartbeat,
     LookAgain,
     Mint,
@@ -25,15 +26,17 @@ from functions.remediate.plans.dead import dead
 from functions.remediate.plans.leaving import leaving
 
 
-def make_plan(verdict: Verdict, facts: Facts, deadlines: Deadlines) -> Plan:
+def make_plan(verdict: Verdict, facts: Facts, policy: Policy) -> Plan:
     """Return the steps that the verdict calls for, given what is left of the machine."""
     match verdict.kind:
         case Kind.DEAD:
             return dead(verdict, facts)
         case Kind.LEAVING:
-            return Plan(leaving(verdict, facts, deadlines.drain))
+            return Plan(leaving(verdict, facts, policy))
         case Kind.ARRIVING:
-            return Plan(arriving(verdict, facts, deadlines.join))
+            return Plan(arriving(verdict, facts, policy.join_deadline))
+        case Kind.PARKED:
+            return Plan((*_revoke(verdict, facts), *_parked(verdict, facts)))
         case Kind.HEALTHY:
             return Plan((*_revoke(verdict, facts), *_healthy(verdict, facts)))
         case Kind.HELD if verdict.may_change:
@@ -66,6 +69,17 @@ def _revoke(verdict: Verdict, facts: Facts) -> tuple[Step, ...]:
     if any(join.open for join in facts.joins):
         return (Revoke(facts.id, f"it is {verdict.kind.value}: its token and bundle go"),)
     return ()
+
+
+def _parked(verdict: Verdict, facts: Facts) -> tuple[Step, ...]:
+    """Hooks that hold it on its way into or out of a warm pool have nothing to wait for; it joins when it is wanted."""
+    hooks = tuple(
+        CompleteHook(facts.id, verdict.group.name, transition, f"nothing is to be done: {verdict.reason}")
+        for transition in Transition
+        if verdict.group and verdict.waits(transition)
+    )
+    closing = (CloseCase(facts.id, f"it is out of service by will: {verdict.reason}"),) if facts.case else ()
+    return (*hooks, *closing)
 
 
 def _healthy(verdict: Verdict, facts: Facts) -> tuple[Step, ...]:

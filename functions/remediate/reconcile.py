@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from functions.cluster.assess import Kind, Verdict, assess
 from functions.cluster.facts import Facts
+from functions.cluster.heed import heeded
+from functions.cluster.notice import Notice
 from functions.errors import ConfigurationError, RetryableError
 from functions.messages import Look
 from functions.remediate.act import Outcome, act
 from functions.remediate.guards import Refusal, guard
 from functions.remediate.observe import observe
 from functions.remediate.outside import Outside
-from functions.remediate.plan import Deadlines, Plan
+from functions.remediate.plan import AT_ONCE, Plan
 from functions.remediate.planning import make_plan
 from functions.remediate.telling import alert_once
 from functions.settings import Settings
@@ -22,6 +25,8 @@ from functions.settings import Settings
 GIVE_UP_AFTER_TRIES = 6  # then the sweep, which comes every minute, takes over
 _LONGEST_WAIT = timedelta(seconds=10)
 ALERT_EVERY = timedelta(hours=1)
+QUARANTINE_TOLD_EVERY = timedelta(days=1)
+_WAIT_WRITTEN_EVERY = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -36,14 +41,11 @@ class Judgement:
 
 def judge(look: Look, outside: Outside, settings: Settings, *, now: datetime) -> Judgement:
     """Say what is to be done about a machine, without doing it."""
-    facts = observe(look.machine, settings.cluster, outside, now=now)
+    seen = observe(look.machine, settings.cluster, outside, now=now, told=look.notice)
+    facts = replace(seen, notice=heeded(seen, settings.policy))
     verdict = assess(facts)
-    plan = make_plan(verdict, facts, deadlines(settings))
+    plan = make_plan(verdict, facts, settings.policy)
     return Judgement(facts, verdict, plan, guard(plan, verdict, facts, max_in_flight=settings.max_in_flight))
-
-
-def deadlines(settings: Settings) -> Deadlines:
-    return Deadlines(join=settings.join_deadline, drain=settings.drain_deadline)
 
 
 def run_pass(look: Look, outside: Outside, settings: Settings, clock: Callable[[], datetime]) -> Judgement:
@@ -70,11 +72,19 @@ def _look_again(look: Look, judgement: Judgement, outcome: Outcome, outside: Out
     if outcome.look_again is None:
         return
     learnt_nothing = outcome.failed or judgement.verdict.kind is Kind.HELD
-    if not learnt_nothing:
-        outside.queues.look_later(Look(look.machine, outcome.reason), now=now, after=outcome.look_again)
-    elif look.tries < GIVE_UP_AFTER_TRIES:
-        after = min(_LONGEST_WAIT, timedelta(seconds=2 ** (look.tries + 1)))
-        outside.queues.look_later(Look(look.machine, outcome.reason, look.tries + 1), now=now, after=after)
+    again = Look(look.machine, outcome.reason, notice=_still_news(judgement.facts.told, now))
+    if learnt_nothing:
+        if look.tries < GIVE_UP_AFTER_TRIES:
+            after = min(_LONGEST_WAIT, timedelta(seconds=2 ** (look.tries + 1)))
+            outside.queues.look_later(replace(again, tries=look.tries + 1), now=now, after=after)
+    elif outcome.look_again == AT_ONCE:
+        outside.queues.look_now(again, f"then-{look.machine}-{now.isoformat()}")
+    else:
+        outside.queues.look_later(again, now=now, after=outcome.look_again)
+
+
+def _still_news(told: Notice | None, now: datetime) -> Notice | None:
+    return told if told and told.in_effect(now) else None
 
 
 def _tell(look: Look, judgement: Judgement, outcome: Outcome, outside: Outside) -> None:
@@ -92,12 +102,28 @@ def _tell(look: Look, judgement: Judgement, outcome: Outcome, outside: Outside) 
     outside.journal.count(f"pass_{verdict.kind.value}")
     if judgement.refusal:
         outside.journal.count("refused")
+    if verdict.quarantined:
+        outside.journal.count("quarantined")
+
+
+def _new_wait(look: Look, outcome: Outcome, outside: Outside, now: datetime) -> bool:
+    """Whether what a machine waits for (a budget, a volume) is not in its history yet, or not lately."""
+    if not outcome.waits:
+        return False
+    key = f"waits#{look.machine}#{hashlib.sha256(outcome.reason.encode()).hexdigest()[:12]}"
+    return outside.table.first_time(key, now=now, within=_WAIT_WRITTEN_EVERY)
 
 
 def _record(look: Look, judgement: Judgement, outcome: Outcome, outside: Outside, *, now: datetime) -> None:
     """Keep in the table what changed something, failed, or was refused; a refusal is also told to a person, once."""
     verdict = judgement.verdict
-    if not (outcome.done or outcome.failed or judgement.refusal):
+    if verdict.quarantined:
+        subject = f"{look.machine} contradicts itself and is left alone"
+        text = (
+            f"{verdict.reason}. Nothing is done to it until that is so no more; a person has to find out which is true."
+        )
+        alert_once(outside, f"quarantined#{look.machine}", subject, text, now=now, within=QUARANTINE_TOLD_EVERY)
+    if not (outcome.done or outcome.failed or judgement.refusal or _new_wait(look, outcome, outside, now)):
         return
     entry: dict[str, object] = {
         "because": look.reason,

@@ -7,19 +7,22 @@ down healthy machines so that they are known again when EC2 has forgotten them. 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from functions.cluster.assess import Kind, Verdict, assess
 from functions.cluster.facts import Absent, Case, Facts, Fleet, Memory, Phase, Record, Unknown, known
+from functions.cluster.heed import heeded
+from functions.cluster.identity import match
 from functions.cluster.joining import JoinRecord
 from functions.cluster.machine import Group, Instance, InstanceId, Node, Role
+from functions.cluster.notice import Cause, Notice, ScheduledEvent
+from functions.cluster.policy import Policy
 from functions.errors import ConfigurationError, RetryableError
 from functions.messages import Look
 from functions.remediate.outside import Outside
-from functions.remediate.plan import Deadlines
 from functions.remediate.planning import make_plan
-from functions.remediate.reconcile import ALERT_EVERY, deadlines
+from functions.remediate.reconcile import ALERT_EVERY
 from functions.remediate.telling import alert_once
 from functions.settings import Settings
 
@@ -34,6 +37,8 @@ class Cluster:
     cases: Mapping[InstanceId, Case]
     recorded: frozenset[InstanceId]
     joins: Mapping[InstanceId, tuple[JoinRecord, ...]]
+    announced: Mapping[InstanceId, Notice]
+    scheduled: Mapping[InstanceId, tuple[ScheduledEvent, ...]] | Unknown
     unread: str | None = None  # why part of it could not be read and is empty here
 
     @property
@@ -60,8 +65,8 @@ def run_sweep(outside: Outside, settings: Settings, *, now: datetime) -> Sweep:
     Raises RetryableError when Auto Scaling does not answer, or nobody could be told that the sweep holds: the next one
     comes in a minute.
     """
-    cluster = read_cluster(outside, settings.cluster)
-    found = find_work(cluster, settings.cluster, deadlines(settings), now=now)
+    cluster = read_cluster(outside, settings.cluster, now=now)
+    found = find_work(cluster, settings.cluster, settings.policy, now=now)
     for look in found.looks:
         outside.queues.look_now(look, f"sweep-{look.machine}-{now:%Y%m%dT%H%M}")
     for record in found.records:
@@ -110,21 +115,31 @@ def _approve_pending(outside: Outside) -> None:
         outside.journal.tell("approve", did=answer.did, reason=answer.reason)
 
 
-def read_cluster(outside: Outside, cluster: str) -> Cluster:
+def read_cluster(outside: Outside, cluster: str, *, now: datetime) -> Cluster:
     groups = outside.autoscaling.groups(cluster)
-    nodes = known(lambda: _by_instance(outside.kubernetes.nodes()))
+    nodes = known(outside.kubernetes.nodes)
     instances = known(lambda: {instance.id: instance for instance in outside.ec2.fleet(cluster)})
     cases = known(lambda: {case.instance: case for case in outside.table.cases()})
-    recorded = known(outside.table.recorded)
+    records = known(outside.table.records)
     joins = known(lambda: _by_machine(outside.table.joins()))
-    unread = (part.reason for part in (instances, cases, recorded, joins, nodes) if isinstance(part, Unknown))
+    announced = known(lambda: outside.ec2.spot_interruptions(now=now))
+    scheduled = known(outside.ec2.all_scheduled_events)
+    for part in (announced, scheduled):
+        if isinstance(part, Unknown):  # what is dead is found without; events mostly bring these
+            outside.journal.tell("announcements_unread", reason=part.reason)
+            outside.journal.count("announcements_unread")
+    unread = (part.reason for part in (instances, cases, records, joins, nodes) if isinstance(part, Unknown))
+    there = {} if isinstance(instances, Unknown) else instances
+    recorded = () if isinstance(records, Unknown) else records
     return Cluster(
         groups=groups,
-        instances={} if isinstance(instances, Unknown) else instances,
-        nodes={} if isinstance(nodes, Unknown) else nodes,
+        instances=there,
+        nodes={} if isinstance(nodes, Unknown) else match(nodes, there.values(), recorded),
         cases={} if isinstance(cases, Unknown) else cases,
-        recorded=frozenset() if isinstance(recorded, Unknown) else recorded,
+        recorded=frozenset(record.instance for record in recorded),
         joins={} if isinstance(joins, Unknown) else joins,
+        announced={} if isinstance(announced, Unknown) else announced,
+        scheduled=scheduled,
         unread=next(unread, None),
     )
 
@@ -136,11 +151,7 @@ def _by_machine(joins: tuple[JoinRecord, ...]) -> Mapping[InstanceId, tuple[Join
     return found
 
 
-def _by_instance(nodes: tuple[Node, ...]) -> Mapping[InstanceId, Node]:
-    return {machine: node for node in nodes if (machine := node.instance)}
-
-
-def find_work(cluster: Cluster, name: str, deadlines: Deadlines, *, now: datetime) -> Sweep:
+def find_work(cluster: Cluster, name: str, policy: Policy, *, now: datetime) -> Sweep:
     """Return what one reading calls for. Pure."""
     machines = cluster.machines
     if cluster.unread:
@@ -156,10 +167,11 @@ def find_work(cluster: Cluster, name: str, deadlines: Deadlines, *, now: datetim
     looks: list[Look] = []
     records: list[Record] = []
     for machine in machines:
-        facts = _facts(machine, cluster, name, now)
+        seen = _facts(machine, cluster, name, now)
+        facts = replace(seen, notice=heeded(seen, policy))
         verdict = assess(facts)
-        if reason := _needs_pass(verdict, facts, cluster, deadlines):
-            looks.append(Look(machine, f"the sweep: {reason}"))
+        if reason := _needs_pass(verdict, facts, cluster, policy):
+            looks.append(Look(machine, f"the sweep: {reason}", notice=facts.notice))
         if record := _new_record(verdict, facts, cluster.recorded):
             records.append(record)
     return Sweep(len(machines), tuple(looks), tuple(records))
@@ -186,15 +198,28 @@ def _facts(machine: InstanceId, cluster: Cluster, name: str, now: datetime) -> F
         fleet=Fleet(cluster.groups, others_known=others),
         memory=Memory(cluster.cases.get(machine), None, (), in_flight, cluster.joins.get(machine, ())),
         node=cluster.nodes.get(machine, Absent()),
+        told=_told(machine, cluster, now),
+        scheduled=cluster.scheduled if isinstance(cluster.scheduled, Unknown) else cluster.scheduled.get(machine, ()),
     )
 
 
-def _needs_pass(verdict: Verdict, facts: Facts, cluster: Cluster, deadlines: Deadlines) -> str | None:
+def _told(machine: InstanceId, cluster: Cluster, now: datetime) -> Notice | None:
+    """What EC2 says that it will do to a machine; that is as good as the event which may have been lost."""
+    if notice := cluster.announced.get(machine):
+        return notice
+    events = () if isinstance(cluster.scheduled, Unknown) else cluster.scheduled.get(machine, ())
+    return Notice(Cause.MAINTENANCE, events[0].code, now, events[0].not_before) if events else None
+
+
+def _needs_pass(verdict: Verdict, facts: Facts, cluster: Cluster, policy: Policy) -> str | None:
     if case := cluster.cases.get(facts.id):
         return f"its case is open since {case.opened_at:%FT%TZ}"
     if isinstance(facts.instance, Absent) and facts.id in cluster.recorded:
         return "EC2 no longer knows it"  # the pass reads our record of it, and so can tell what it was
-    if make_plan(verdict, facts, deadlines).steps:
+    if verdict.quarantined:
+        return f"it contradicts itself: {verdict.reason}"
+    draining = isinstance(facts.node, Node) and facts.node.draining_since(facts.at) is not None
+    if make_plan(verdict, facts, policy).steps or (verdict.kind is Kind.LEAVING and draining):
         return f"it is {verdict.kind.value}: {verdict.reason}"
     return None
 

@@ -117,8 +117,9 @@ def test_a_drain_goes_on_while_the_table_is_out_of_reach() -> None:
 
     world.before = refuse
     one_pass(world, FIRST_LOOK)
+    one_pass(world, world.passes.pop())
     assert ("evict pod", "uid-of-web-1-0") in world.effects
-    assert world.heartbeats == [(ONE, Transition.TERMINATING)]
+    assert set(world.heartbeats) == {(ONE, Transition.TERMINATING)}
 
 
 def test_a_paused_machine_is_not_drained_and_its_hook_waits_for_the_end_of_the_pause() -> None:

@@ -7,6 +7,8 @@ earlier brings the attach-detach controller's six-minute wait back.
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from functions.cluster.assess import Verdict, not_whole
 from functions.cluster.facts import Facts, Phase, Unknown
 from functions.cluster.machine import Group, Node, Transition
@@ -20,7 +22,7 @@ from functions.remediate.plan import (
     DeleteNode,
     DeletePods,
     Fence,
-    LeaveTargetGroups,
+    LeaveLoadBalancers,
     LookAgain,
     OpenCase,
     Plan,
@@ -29,6 +31,7 @@ from functions.remediate.plan import (
 )
 
 STOPPED = LookAgain(LATER, "it may be started again, or be replaced by its group")
+STOPPED_FOR = timedelta(minutes=10)  # then it is the sweep that looks, each minute
 
 
 def dead(verdict: Verdict, facts: Facts) -> Plan:
@@ -36,7 +39,8 @@ def dead(verdict: Verdict, facts: Facts) -> Plan:
     case = facts.case
     remains = _remains(verdict, facts)
     if case and case.phase is Phase.REPLACING and not remains:
-        waiting = _replacing(verdict.group, facts) if verdict.gone_for_good else (STOPPED,)
+        stopped = (STOPPED,) if facts.at - case.opened_at < STOPPED_FOR else ()
+        waiting = _replacing(verdict.group, facts) if verdict.gone_for_good else stopped
         return Plan((*_forget(verdict, facts), *waiting))
     if not case and not remains:
         return Plan(_forget(verdict, facts))
@@ -76,8 +80,9 @@ def _remains(verdict: Verdict, facts: Facts) -> list[Step]:
         if pods:
             steps.append(DeletePods(name, pods, "their machine is dead"))
     cleaned = case is not None and case.phase is Phase.REPLACING
-    if verdict.group and verdict.group.target_groups and (steps or (verdict.member and not cleaned)):
-        steps.append(LeaveTargetGroups(facts.id, verdict.group.target_groups, "it cannot serve"))
+    may_serve = verdict.member is not None and not verdict.member.warmed and not cleaned
+    if verdict.group and verdict.group.load_balancers and (steps or may_serve):
+        steps.append(LeaveLoadBalancers(facts.id, verdict.group.load_balancers, "it cannot serve"))
     if verdict.gone_for_good and isinstance(facts.node, Node):
         steps.append(AwaitDetach(facts.node.name, "its volumes are released first"))
         steps.append(DeleteNode(facts.node.name, facts.node.uid, verdict.reason))

@@ -1,69 +1,173 @@
 """The plan for a machine that leaves while its operating system may still run.
 
-It serves and runs what it has until that is elsewhere: out of the target groups first, then no new pods, then its pods
-evicted, and only when they are gone does Auto Scaling hear that it may go on. The Node goes when EC2 says that the
-instance has ended, by the plan for a dead machine.
+It serves and runs what it has until that is elsewhere: no new pods first, then no new requests, then its pods evicted,
+and only when they are gone does Auto Scaling hear that it may go on. The Node goes when EC2 says that the instance has
+ended, by the plan for a dead machine.
+
+The first pass only cordons it and takes it out of its load balancers: of many machines that are announced at once, each
+is closed for new work before any is emptied.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from functions.cluster.assess import Verdict
+from functions.cluster.draining import DrainPolicy, Overdue
 from functions.cluster.facts import Facts, Unknown
-from functions.cluster.machine import Node, Pod, Transition
+from functions.cluster.machine import Instance, InstanceState, Node, Pod, Transition
+from functions.cluster.notice import Cause
+from functions.cluster.policy import Policy, Rebalance
 from functions.remediate.plan import (
+    AT_ONCE,
     LATER,
     SOON,
     CompleteHook,
     Cordon,
+    DeleteOverdue,
     Evict,
     Heartbeat,
-    LeaveTargetGroups,
+    LeaveLoadBalancers,
     LookAgain,
     Release,
     Revoke,
     Step,
 )
+from functions.remediate.plans.draining import Drain, drain_of
 
+TAKEN_MARGIN = timedelta(seconds=10)  # before AWS takes a machine, so that the last words are not lost
+DELETE_TAKES = timedelta(seconds=45)  # pods are given their own grace, mostly 30 s
+REQUESTS_END_WITHIN = timedelta(minutes=5)  # what a load balancer waits unless told otherwise, where nothing presses
 _NAMED = 3
 
 
-def leaving(verdict: Verdict, facts: Facts, drain_deadline: timedelta) -> tuple[Step, ...]:
-    """Return the steps for a machine that is on its way out. Our mark on the Node says since when it is drained.
+@dataclass(frozen=True)
+class Times:
+    """The times of one drain, planned backwards from its end; `ends_at` is None where nothing ends it.
 
-    The mark is the Node's own, so whoever has root on the machine can renew it: that only delays the machine's end, up
-    to the two days that Auto Scaling lets a hook wait.
+    `requests_until`: how long load balancers may take to let requests end; `order_until`: for how long pods of a higher
+    priority wait for those of a lower one.
     """
-    group = verdict.group
-    held = group is not None and verdict.waits(Transition.TERMINATING)
+
+    requests_until: datetime
+    ends_at: datetime | None = None
+    order_until: datetime | None = None
+    deletes_from: datetime | None = None
+
+
+def leaving(verdict: Verdict, facts: Facts, policy: Policy) -> tuple[Step, ...]:
+    """Return the steps for a machine that is on its way out. Our marks on the Node say why, and since when it drains.
+
+    The marks are the Node's own, so whoever has root on the machine can renew them: that only delays the machine's end,
+    up to the two days that Auto Scaling lets a hook wait.
+    """
+    group, notice = verdict.group, verdict.notice
     node = facts.node if isinstance(facts.node, Node) else None
     steps: list[Step] = []
+    held = group is not None and verdict.waits(Transition.TERMINATING)
     if group and held:
         steps.append(Heartbeat(facts.id, group.name, Transition.TERMINATING, "it is not drained yet"))
-    since = node.draining_since(facts.at) if node else None
-    if not (node and node.unschedulable and since):
-        if group and group.target_groups:
-            steps.append(LeaveTargetGroups(facts.id, group.target_groups, verdict.reason))
-        if node:
-            steps.append(Cordon(node.name, node.uid, verdict.reason))
+    if notice and _only_advice(verdict) and policy.rebalance is Rebalance.CORDON:
+        advised = node and not node.heeds(notice, drains=False, at=facts.at)
+        return (Cordon(node.name, node.uid, verdict.reason, notice, drains=False),) if node and advised else ()
+
+    closing = node is not None and not node.heeds(notice, drains=True, at=facts.at)
+    if node and closing:
+        steps.append(Cordon(node.name, node.uid, verdict.reason, notice))
+    if serving := _serving(verdict, facts):
+        steps.append(LeaveLoadBalancers(facts.id, serving, verdict.reason))
     if any(join.open for join in facts.joins):
         steps.append(Revoke(facts.id, "it goes: its token and bundle go first"))
-    if node:
+    if closing:
+        return (*steps, LookAgain(AT_ONCE, "it is closed for new work, now it is drained"))
+
+    since = node.draining_since(facts.at) if node else None
+    if node and since:
+        times = times_of(verdict, since, policy.drain)
+        if wait := _requests_end(facts, times):
+            return (*steps, LookAgain(SOON, wait))
         if isinstance(facts.pods, Unknown):
             return (*steps, LookAgain(LATER, facts.pods.reason))
-        if evictable := tuple(pod for pod in facts.pods if pod.evictable):
-            steps.append(Evict(node.name, evictable, verdict.reason))
-        if awaited := tuple(pod for pod in facts.pods if pod.awaited):
-            waiting = f"{_pods(awaited)} not gone yet"
-            if not (held and since and facts.at - since > drain_deadline):
-                return (*steps, LookAgain(SOON, waiting))
-            because = f"{waiting}, {drain_deadline} after the drain began"
+        over = times.ends_at is not None and facts.at >= times.ends_at
+        overdue = over or (times.deletes_from is not None and facts.at >= times.deletes_from)
+        in_order = times.order_until is None or facts.at < times.order_until
+        drain = drain_of(facts.pods, policy.drain, overdue=overdue, at=facts.at, since=since, in_order=in_order)
+        if not over:
+            steps += _empty(node, drain, verdict)
+            if drain.awaited:
+                presses = times.ends_at is not None or _ends(facts)
+                return (*steps, LookAgain(SOON if presses else LATER, _waiting(drain)))
+        if left := tuple(dict.fromkeys((*drain.released, *drain.awaited))):
+            because = f"{_pods(left)} not gone yet, {facts.at - since} after the drain began"
             steps = [Release(facts.id, because)]  # an eviction that is refused now would keep it from going
     if group and held:
         why = steps[0].reason if steps and isinstance(steps[0], Release) else "none of its pods is left on it"
         steps.append(CompleteHook(facts.id, group.name, Transition.TERMINATING, why))
-    return (*steps, LookAgain(SOON, "it is not gone yet"))
+    return (*steps, *_then(verdict, facts))
+
+
+def times_of(verdict: Verdict, since: datetime, policy: DrainPolicy) -> Times:
+    """Plan a drain backwards: from the earlier of the hook's deadline and the time at which AWS takes the machine."""
+    notice = verdict.notice
+    ends = [since + policy.deadline] if verdict.waits(Transition.TERMINATING) else []
+    if notice and notice.taken_at:
+        ends.append(notice.taken_at - TAKEN_MARGIN)
+    ends_at = min(ends, default=None)
+    if ends_at is None:
+        return Times(since + REQUESTS_END_WITHIN)
+    there_is = max(ends_at - since, timedelta(0))
+    deletes_from = ends_at - min(DELETE_TAKES, there_is / 2) if policy.overdue is Overdue.DELETE else None
+    return Times(since + there_is / 3, ends_at, since + there_is * 2 / 3, deletes_from)
+
+
+def _only_advice(verdict: Verdict) -> bool:
+    leaves = verdict.member is not None and verdict.member.terminating
+    return verdict.notice is not None and verdict.notice.cause is Cause.REBALANCE and not leaves
+
+
+def _serving(verdict: Verdict, facts: Facts) -> tuple[str, ...]:
+    """Return its own group's load balancers that still send it requests; all of them while that cannot be known."""
+    if isinstance(facts.targets, Unknown):
+        first = not (isinstance(facts.node, Node) and facts.node.draining_since(facts.at))
+        return verdict.group.load_balancers if verdict.group and first else ()
+    return tuple(target.of for target in facts.targets if not target.draining)
+
+
+def _requests_end(facts: Facts, times: Times) -> str | None:
+    """Say which load balancers still let its requests end; None when none does, or no more time may go into that."""
+    if facts.at >= times.requests_until or _ends(facts):
+        return None
+    if isinstance(facts.targets, Unknown):
+        return facts.targets.reason
+    names = ", ".join(target.of.rpartition("targetgroup/")[2] for target in facts.targets)
+    return f"{names} still lets its requests end" if names else None
+
+
+def _ends(facts: Facts) -> bool:
+    states = (InstanceState.SHUTTING_DOWN, InstanceState.STOPPING)
+    return isinstance(facts.instance, Instance) and facts.instance.state in states
+
+
+def _empty(node: Node, drain: Drain, verdict: Verdict) -> tuple[Step, ...]:
+    delete = (DeleteOverdue(node.name, drain.delete, verdict.reason),) if drain.delete else ()
+    evict = (Evict(node.name, drain.evict, verdict.reason),) if drain.evict else ()
+    return (*delete, *evict)
+
+
+def _then(verdict: Verdict, facts: Facts) -> tuple[Step, ...]:
+    """Look again while something is about to happen. For what AWS does on a day to come, the sweep looks."""
+    notice = verdict.notice
+    if (verdict.member and verdict.member.terminating) or _ends(facts):
+        return (LookAgain(SOON, "it is not gone yet"),)
+    if notice and notice.cause is Cause.SPOT:
+        return (LookAgain(LATER, f"it is empty. {notice}"),)
+    return ()
+
+
+def _waiting(drain: Drain) -> str:
+    kept = f"; {drain.kept_because}" if drain.kept_because else ""
+    return f"{_pods(drain.awaited)} not gone yet{kept}"
 
 
 def _pods(pods: tuple[Pod, ...]) -> str:

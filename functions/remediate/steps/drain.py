@@ -11,9 +11,9 @@ from functions.remediate.steps.waiting import Waiting
 _NAMED = 3
 
 
-def evict(step: Evict, kubernetes: Kubernetes) -> Waiting | None:
+def evict(step: Evict, kubernetes: Kubernetes, *, grace_s: int | None) -> Waiting | None:
     """Return None once no pod is held; the pods still take their time to end."""
-    blocked = kubernetes.evict(step.pods)
+    blocked = kubernetes.evict(step.pods, grace_s=grace_s)
     return Waiting(_reason(blocked, step), SOON) if blocked else None
 
 

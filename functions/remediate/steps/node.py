@@ -18,8 +18,8 @@ def cordon(step: Cordon, kubernetes: Kubernetes, *, at: datetime) -> None:
     _change(
         kubernetes,
         step,
-        lambda node: node.unschedulable and node.draining_since(at) is not None,
-        lambda node: kubernetes.cordon(node, at=at),
+        lambda node: node.heeds(step.notice, drains=step.drains, at=at),
+        lambda node: kubernetes.cordon(node, step.notice, drains=step.drains, at=at),
     )
 
 

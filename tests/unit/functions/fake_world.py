@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from threading import RLock
 from typing import Any
 
 from functions.cluster.facts import Abandoned, Case, Pause, Record
 from functions.cluster.joining import Approval, JoinRecord
 from functions.cluster.machine import Group, Instance, InstanceId, InstanceState, Node, Pod, Transition
+from functions.cluster.notice import Notice, ScheduledEvent
 from functions.messages import Look
 from tests.unit.functions.builders import NOW
 
@@ -47,6 +48,10 @@ class World:
     instances: dict[InstanceId, Instance] = field(default_factory=dict)
     groups: dict[str, Group] = field(default_factory=dict)
     targets: set[tuple[InstanceId, str]] = field(default_factory=set)
+    requests_end: dict[tuple[InstanceId, str], datetime] = field(default_factory=dict)  # of targets that were taken out
+    requests_take: timedelta = timedelta(0)
+    scheduled: dict[InstanceId, tuple[ScheduledEvent, ...]] = field(default_factory=dict)
+    interrupted: dict[InstanceId, Notice] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
     pods: dict[Pod, str] = field(default_factory=dict)
     attachments: dict[str, str] = field(default_factory=dict)

@@ -13,6 +13,10 @@ from functions.cluster.joining import Approval, JoinRecord, JoinState
 from functions.cluster.machine import (
     CORDONED_ANNOTATION,
     DRAINING_ANNOTATION,
+    EXCLUDED_ANNOTATION,
+    EXCLUDED_LABEL,
+    MARKS,
+    NOTICE_ANNOTATION,
     Group,
     Instance,
     InstanceId,
@@ -20,8 +24,10 @@ from functions.cluster.machine import (
     Member,
     Node,
     Pod,
+    Target,
     Transition,
 )
+from functions.cluster.notice import Notice, ScheduledEvent
 from functions.errors import ConflictError, RefusedError
 from functions.messages import Look, due
 from functions.remediate.outside import Answer, Blocked, Outside
@@ -69,6 +75,18 @@ class FakeEc2(_Edge):
     def fleet(self, cluster: str) -> tuple[Instance, ...]:
         with self.call("fleet") as world:
             return tuple(one for one in world.instances.values() if one.cluster == cluster)
+
+    def scheduled_events(self, instance: InstanceId) -> tuple[ScheduledEvent, ...]:
+        with self.call("scheduled_events") as world:
+            return world.scheduled.get(instance, ())
+
+    def all_scheduled_events(self) -> dict[InstanceId, tuple[ScheduledEvent, ...]]:
+        with self.call("all_scheduled_events") as world:
+            return dict(world.scheduled)
+
+    def spot_interruptions(self, *, now: datetime) -> dict[InstanceId, Notice]:
+        with self.call("spot_interruptions") as world:
+            return dict(world.interrupted)
 
     def console_output(self, instance: InstanceId) -> str:
         with self.call("console_output") as world:
@@ -181,11 +199,21 @@ class FakeJoining(_Edge):
 
 
 class FakeLoadBalancing(_Edge):
-    def deregister(self, instance: InstanceId, target_group: str) -> None:
+    def targets(self, instance: InstanceId, load_balancers: Iterable[str]) -> tuple[Target, ...]:
+        with self.call("targets") as world:
+            draining = {of: ends > world.now for (id_, of), ends in world.requests_end.items() if id_ == instance}
+            return tuple(
+                Target(of, draining=(instance, of) not in world.targets)
+                for of in load_balancers
+                if (instance, of) in world.targets or draining.get(of)
+            )
+
+    def deregister(self, instance: InstanceId, load_balancer: str) -> None:
         with self.call("deregister") as world:
-            if (instance, target_group) in world.targets:
+            if (instance, load_balancer) in world.targets:
                 world.did("deregister", instance, machine=None)
-                world.targets.discard((instance, target_group))
+                world.targets.discard((instance, load_balancer))
+                world.requests_end[instance, load_balancer] = world.now + world.requests_take
 
 
 class FakeKubernetes(_Edge):
@@ -205,9 +233,17 @@ class FakeKubernetes(_Edge):
         with self.call("attachments_of") as world:
             return tuple(name for name, where in world.attachments.items() if where == node_name)
 
-    def cordon(self, node: Node, *, at: datetime) -> None:
+    def cordon(self, node: Node, notice: Notice | None, *, drains: bool, at: datetime) -> None:
         with self.call("cordon") as world:
-            if self._write(node, unschedulable=True, annotations=_cordoned(node, at)):
+            annotations, labels = _cordoned(node, at), dict(node.labels)
+            if notice:
+                annotations[NOTICE_ANNOTATION] = notice.to_json()
+            if drains:
+                annotations = {DRAINING_ANNOTATION: at.isoformat()} | annotations
+            if drains and EXCLUDED_LABEL not in labels:
+                labels[EXCLUDED_LABEL] = "true"
+                annotations[EXCLUDED_ANNOTATION] = at.isoformat()
+            if self._write(node, unschedulable=True, annotations=annotations, labels=labels):
                 world.did("cordon", node.uid, machine=None)
 
     def fence(self, node: Node, *, at: datetime) -> None:
@@ -223,21 +259,24 @@ class FakeKubernetes(_Edge):
                 node,
                 taints=tuple(taint for taint in node.taints if taint != OUT_OF_SERVICE),
                 unschedulable=node.unschedulable and not ours,
-                annotations={
+                annotations={key: text for key, text in node.annotations.items() if key not in MARKS},
+                labels={
                     key: text
-                    for key, text in node.annotations.items()
-                    if key not in (CORDONED_ANNOTATION, DRAINING_ANNOTATION)
+                    for key, text in node.labels.items()
+                    if key != EXCLUDED_LABEL or EXCLUDED_ANNOTATION not in node.annotations
                 },
             ):
                 world.did("restore", node.uid, machine=None)
 
-    def delete_pods(self, pods: Iterable[Pod]) -> None:
+    def delete_pods(self, pods: Iterable[Pod], *, grace_s: int | None) -> None:
         for pod in pods:  # one request each, as the API has it: a crash can come between two of them
             with self.call("delete_pod") as world:
                 if pod in world.pods:  # another pod of this name has another uid, and so is not this one
-                    world.did("delete pod", pod.uid, machine=world.machine_of(world.pods.pop(pod)))
+                    machine = world.machine_of(world.pods.pop(pod)) if grace_s == 0 else None
+                    world.pods.pop(pod, None)
+                    world.did("delete pod", pod.uid, machine=machine)
 
-    def evict(self, pods: Iterable[Pod]) -> tuple[Blocked, ...]:
+    def evict(self, pods: Iterable[Pod], *, grace_s: int | None = None) -> tuple[Blocked, ...]:
         blocked = []
         for pod in pods:
             with self.call("evict_pod") as world:
@@ -275,8 +314,7 @@ class FakeKubernetes(_Edge):
 
 
 def _cordoned(node: Node, at: datetime) -> dict[str, str]:
-    marks = {} if node.unschedulable else {CORDONED_ANNOTATION: at.isoformat()}
-    return {DRAINING_ANNOTATION: at.isoformat()} | node.annotations | marks
+    return node.annotations | ({} if node.unschedulable else {CORDONED_ANNOTATION: at.isoformat()})
 
 
 class FakeTable(_Edge):
@@ -309,9 +347,9 @@ class FakeTable(_Edge):
         with self.call("forget_abandoned") as world:
             world.abandoned = {one for one in world.abandoned if one.group != group}
 
-    def recorded(self) -> frozenset[InstanceId]:
-        with self.call("recorded") as world:
-            return frozenset(world.records)
+    def records(self) -> tuple[Record, ...]:
+        with self.call("records") as world:
+            return tuple(world.records.values())
 
     def open_case(self, case: Case, *, max_in_flight: int) -> None:
         with self.call("open_case") as world:

@@ -9,12 +9,23 @@ from hypothesis import strategies as st
 
 from functions.cluster.facts import Abandoned, Absent, Facts, Fleet, Memory, Phase, Unknown
 from functions.cluster.joining import JoinState
-from functions.cluster.machine import CLUSTER_TAG, DRAINING_ANNOTATION, GROUP_TAG, ROLE_TAG, InstanceState, Role
+from functions.cluster.machine import (
+    CLUSTER_TAG,
+    DRAINING_ANNOTATION,
+    GROUP_TAG,
+    NOTICE_ANNOTATION,
+    ROLE_TAG,
+    InstanceState,
+    Role,
+    Target,
+)
+from functions.cluster.notice import SPOT_WARNS, Cause, Notice, ScheduledEvent
 from tests.unit.functions.builders import (
     CLUSTER,
     NOW,
     ONE,
     OUT_OF_SERVICE,
+    TARGET_GROUP,
     THREE,
     TWO,
     WORKERS,
@@ -48,6 +59,7 @@ INSTANCES = st.builds(
     st.sampled_from(InstanceState),
     tags=TAGS | st.just(instance().tags),
     launched_at=st.sampled_from([NOW - timedelta(seconds=30), NOW - timedelta(minutes=9), NOW - timedelta(days=1)]),
+    spot=st.booleans(),
 )
 LIFECYCLE_STATES = (
     "InService", "Terminating", "Terminating:Wait", "Pending", "Pending:Wait", "Pending:Proceed", "Warmed:Pending:Wait",
@@ -69,7 +81,18 @@ NODES = st.builds(
     unschedulable=st.booleans(),
     taints=st.sampled_from([(), (OUT_OF_SERVICE,)]),
     addresses=st.sampled_from([(), ("10.77.1.1",), ("10.77.1.2",)]),
-    annotations=st.sampled_from([{}, *({DRAINING_ANNOTATION: since} for since in ("soon", NOW.isoformat(), OLD))]),
+    annotations=st.sampled_from(
+        [
+            {},
+            *({DRAINING_ANNOTATION: since} for since in ("soon", NOW.isoformat(), OLD)),
+            {NOTICE_ANNOTATION: Notice(Cause.SPOT, "stop", NOW, NOW + SPOT_WARNS).to_json()},
+            {
+                NOTICE_ANNOTATION: Notice(Cause.MAINTENANCE, "instance-reboot", NOW, NOW).to_json(),
+                DRAINING_ANNOTATION: OLD,
+            },
+            {NOTICE_ANNOTATION: "what?"},
+        ]
+    ),
 ) | st.just(control_plane_node())
 CASES = st.builds(case, st.just(ONE), st.sampled_from(Phase), group=st.sampled_from([WORKERS, None]))
 RECORDS = st.builds(
@@ -106,6 +129,17 @@ POD = st.builds(replace, st.sampled_from([pod(), pod("db-0"), pod("job", finishe
     ("ending", "mirror", "daemon"), st.booleans()
 ))  # fmt: skip
 PODS = st.lists(POD, max_size=3).map(tuple)
+NOTICES = st.builds(
+    lambda cause, minutes: Notice(cause, "terminate", NOW, NOW + timedelta(minutes=minutes)),
+    st.sampled_from(Cause),
+    st.sampled_from([-20, -3, 0, 1, 2, 45, 3 * 60]),
+)
+EVENTS = st.builds(
+    lambda minutes, said: ScheduledEvent("instance-reboot", NOW + timedelta(minutes=minutes), said),
+    st.sampled_from([-5, 30, 7 * 24 * 60]),
+    st.sampled_from(["", "[Completed] done", "[Canceled] not needed"]),
+)
+TARGETS = st.lists(st.builds(Target, st.sampled_from([TARGET_GROUP, "classic"]), st.booleans()), max_size=2).map(tuple)
 FACTS = st.builds(
     Facts,
     st.just(CLUSTER),
@@ -117,5 +151,8 @@ FACTS = st.builds(
     NODES | ABSENT | UNKNOWN,
     PODS | UNKNOWN,
     st.sampled_from([(), ("csi-1",)]) | UNKNOWN,
-    st.sampled_from([{}, {TWO: True}, {TWO: False}, {ONE: True, TWO: True}]) | UNKNOWN,
+    targets=TARGETS | UNKNOWN,
+    told=st.none() | NOTICES,
+    scheduled=st.lists(EVENTS, max_size=2).map(tuple) | UNKNOWN,
+    nodes_ready=st.sampled_from([{}, {TWO: True}, {TWO: False}, {ONE: True, TWO: True}]) | UNKNOWN,
 )

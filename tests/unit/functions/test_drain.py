@@ -28,7 +28,7 @@ class Budgeted(FakeKubernetes):
     held: frozenset[Pod] = frozenset()
     asked: list[Pod] = field(default_factory=list)
 
-    def evict(self, pods: Iterable[Pod]) -> tuple[Blocked, ...]:
+    def evict(self, pods: Iterable[Pod], *, grace_s: int | None = None) -> tuple[Blocked, ...]:
         self.asked += pods
         return tuple(Blocked(one, BUDGET) for one in self.asked if one in self.held)
 
@@ -38,7 +38,7 @@ def held(*pods: Pod) -> Budgeted:
 
 
 def reason(*pods: Pod) -> str:
-    waiting = evict(STEP, held(*pods))
+    waiting = evict(STEP, held(*pods), grace_s=None)
     assert isinstance(waiting, Waiting)
     assert waiting.after == SOON
     return waiting.reason
@@ -46,7 +46,7 @@ def reason(*pods: Pod) -> str:
 
 def test_pods_that_all_may_go_need_no_waiting() -> None:
     kubernetes = held()
-    assert evict(STEP, kubernetes) is None
+    assert evict(STEP, kubernetes, grace_s=None) is None
     assert kubernetes.asked == list(PODS)
 
 

@@ -12,7 +12,6 @@ from functions.cluster.machine import InstanceState
 from functions.remediate.guards import Refusal, guard
 from functions.remediate.plan import LATER
 from functions.remediate.planning import make_plan
-from functions.remediate.reconcile import deadlines
 from tests.unit.functions.builders import (
     CLUSTER,
     NOW,
@@ -33,7 +32,7 @@ DEAD = instance(ONE, InstanceState.TERMINATED)
 
 def refusal(seen: Facts, *, max_in_flight: int = 2) -> Refusal | None:
     verdict = assess(seen)
-    return guard(make_plan(verdict, seen, deadlines(SETTINGS)), verdict, seen, max_in_flight=max_in_flight)
+    return guard(make_plan(verdict, seen, SETTINGS.policy), verdict, seen, max_in_flight=max_in_flight)
 
 
 def test_a_dead_machine_may_be_worked_on() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,17 +11,22 @@ from hypothesis import assume, given, settings
 
 from functions.cluster.assess import Kind, assess
 from functions.cluster.facts import Abandoned, Absent, Case, Facts, Memory, Phase, Unknown
+from functions.cluster.heed import heeded
 from functions.cluster.joining import JoinState
 from functions.cluster.machine import (
     CORDONED_ANNOTATION,
     DRAINING_ANNOTATION,
+    NOTICE_ANNOTATION,
     UNINITIALIZED_TAINT,
     Instance,
     InstanceState,
     Node,
     Taint,
+    Target,
     Transition,
 )
+from functions.cluster.notice import REBALANCE_HOLDS, SPOT_WARNS, Cause, Notice, ScheduledEvent
+from functions.cluster.policy import Policy
 from functions.remediate.plan import (
     Approve,
     AwaitDetach,
@@ -30,15 +35,15 @@ from functions.remediate.plan import (
     CompleteHook,
     Cordon,
     CountAbandoned,
-    Deadlines,
     DeleteNode,
+    DeleteOverdue,
     DeletePods,
     Evict,
     Fence,
     ForgetAbandoned,
     GiveUpLaunch,
     Heartbeat,
-    LeaveTargetGroups,
+    LeaveLoadBalancers,
     LookAgain,
     Mint,
     OpenCase,
@@ -82,15 +87,38 @@ LEFT = fleet(group(member(TWO), desired=1))
 SHORT = fleet(group(member(TWO)))
 CLEANING, REPLACING = memory(case=case()), memory(case=case(phase=Phase.REPLACING))
 PODS = (pod(), pod("job", finished=True))
-DEADLINES = Deadlines(join=timedelta(seconds=480), drain=timedelta(hours=1))
+POLICY = Policy()
+SERVES = (Target(TARGET_GROUP),)
+REQUESTS_END = (Target(TARGET_GROUP, draining=True),)
+SPOT = Notice(Cause.SPOT, "terminate", NOW, NOW + SPOT_WARNS)
+REBALANCE = Notice(Cause.REBALANCE, "rebalance", NOW, NOW + REBALANCE_HOLDS)
 LAUNCHING = fleet(group(member(ONE, "Pending:Wait"), member(TWO)))
 ENDING = replace(pod("db-0"), ending=True)
-STAYS = (replace(pod("proxy"), daemon=True), replace(pod("static"), mirror=True), pod("job", finished=True))
+STAYS = (replace(pod("proxy"), daemon=True), replace(pod("static"), mirror=True))
 
 
 def draining(since: timedelta = timedelta(minutes=1)) -> Node:
     marks = {CORDONED_ANNOTATION: "", DRAINING_ANNOTATION: (NOW - since).isoformat()}
     return node(unschedulable=True, annotations=marks)
+
+
+def told(notice: Notice, *, drains: bool = True) -> Node:
+    """The Node of a machine whose notice a pass has heeded."""
+    base = draining() if drains else node(unschedulable=True, annotations={CORDONED_ANNOTATION: ""})
+    return replace(base, annotations=base.annotations | {NOTICE_ANNOTATION: notice.to_json()})
+
+
+def spot(**changes: Any) -> Facts:
+    return facts(**{"instance": instance(spot=True), "told": SPOT} | changes)
+
+
+def maintenance(at: datetime) -> Notice:
+    return Notice(Cause.MAINTENANCE, "instance-reboot", NOW, at)
+
+
+def planned(at: datetime, *, description: str = "", **changes: Any) -> Facts:
+    event = ScheduledEvent("instance-reboot", at, description)
+    return facts(**{"told": maintenance(at), "scheduled": (event,)} | changes)
 
 
 def arriving(**changes: Any) -> Facts:
@@ -109,25 +137,25 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
     "just terminated": (
         facts(instance=TERMINATED, fleet=WAITS, pods=PODS, attachments=("csi-1",)),
         [
-            OpenCase, Fence, DeletePods, LeaveTargetGroups, AwaitDetach, DeleteNode, CompleteHook, AwaitReplacement,
+            OpenCase, Fence, DeletePods, LeaveLoadBalancers, AwaitDetach, DeleteNode, CompleteHook, AwaitReplacement,
             LookAgain,
         ],
     ),
     "terminated, its group has not noticed": (
         facts(instance=TERMINATED, pods=PODS),
-        [OpenCase, Fence, DeletePods, LeaveTargetGroups, AwaitDetach, DeleteNode, AwaitReplacement, LookAgain],
+        [OpenCase, Fence, DeletePods, LeaveLoadBalancers, AwaitDetach, DeleteNode, AwaitReplacement, LookAgain],
     ),
     "terminated, fenced, volumes attached": (
         facts(instance=TERMINATED, node=fenced(), attachments=("csi-1",), memory=CLEANING),
-        [LeaveTargetGroups, AwaitDetach, DeleteNode, AwaitReplacement, LookAgain],
+        [LeaveLoadBalancers, AwaitDetach, DeleteNode, AwaitReplacement, LookAgain],
     ),
     "terminated, fenced but opened for pods again": (
         facts(instance=TERMINATED, node=fenced(unschedulable=False), memory=CLEANING),
-        [Fence, LeaveTargetGroups, AwaitDetach, DeleteNode, AwaitReplacement, LookAgain],
+        [Fence, LeaveLoadBalancers, AwaitDetach, DeleteNode, AwaitReplacement, LookAgain],
     ),
     "terminated, Node gone, waits in its hook": (
         facts(instance=TERMINATED, node=Absent(), fleet=WAITS, memory=CLEANING),
-        [LeaveTargetGroups, CompleteHook, AwaitReplacement, LookAgain],
+        [LeaveLoadBalancers, CompleteHook, AwaitReplacement, LookAgain],
     ),
     "terminated, nothing left, the pass before was killed": (
         facts(instance=TERMINATED, node=Absent(), fleet=SHORT, memory=CLEANING),
@@ -147,7 +175,7 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
     ),
     "terminated, never joined, waits in its hook": (
         facts(instance=TERMINATED, node=Absent(), fleet=WAITS),
-        [OpenCase, LeaveTargetGroups, CompleteHook, AwaitReplacement, LookAgain],
+        [OpenCase, LeaveLoadBalancers, CompleteHook, AwaitReplacement, LookAgain],
     ),
     "terminated long ago, nothing left, no case": (
         facts(instance=TERMINATED, node=Absent(), fleet=LEFT),
@@ -184,11 +212,11 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
     ),
     "stopped": (
         facts(instance=STOPPED, pods=PODS),
-        [OpenCase, Fence, DeletePods, LeaveTargetGroups, AwaitReplacement, LookAgain],
+        [OpenCase, Fence, DeletePods, LeaveLoadBalancers, AwaitReplacement, LookAgain],
     ),
     "stopped, waits in its hook": (
         facts(instance=STOPPED, fleet=WAITS, node=fenced(), memory=CLEANING),
-        [LeaveTargetGroups, AwaitReplacement, LookAgain],
+        [LeaveLoadBalancers, AwaitReplacement, LookAgain],
     ),
     "stopped, all done": (facts(instance=STOPPED, node=fenced(), memory=REPLACING), [LookAgain]),
     "runs again after all was done": (facts(node=fenced(), memory=REPLACING), [Restore, CloseCase]),
@@ -198,12 +226,12 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
     "runs again, restored already": (facts(memory=CLEANING), [CloseCase]),
     "runs again, its Node is away": (facts(node=Absent(), memory=CLEANING), [LookAgain]),
     "shutting down": (
-        facts(instance=instance(ONE, InstanceState.SHUTTING_DOWN)),
-        [LeaveTargetGroups, Cordon, LookAgain],
+        facts(instance=instance(ONE, InstanceState.SHUTTING_DOWN), targets=SERVES),
+        [Cordon, LeaveLoadBalancers, LookAgain],
     ),
     "shutting down, cordoned by a person": (
         facts(instance=instance(ONE, InstanceState.SHUTTING_DOWN), node=node(unschedulable=True)),
-        [LeaveTargetGroups, Cordon, LookAgain],
+        [Cordon, LookAgain],
     ),
     "shutting down, cordoned by us": (
         facts(instance=instance(ONE, InstanceState.SHUTTING_DOWN), node=draining()),
@@ -211,16 +239,116 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
     ),
     "shutting down with pods": (
         facts(instance=instance(ONE, InstanceState.SHUTTING_DOWN), pods=PODS),
-        [LeaveTargetGroups, Cordon, Evict, LookAgain],
+        [Cordon, LookAgain],
     ),
     "its group lets it go while it runs, nothing on it": (
-        facts(fleet=WAITS, pods=STAYS), [Heartbeat, LeaveTargetGroups, Cordon, CompleteHook, LookAgain]
+        facts(fleet=WAITS, pods=STAYS), [Heartbeat, Cordon, LookAgain]
     ),
     "its group lets it go, pods on it": (
-        facts(fleet=WAITS, pods=PODS), [Heartbeat, LeaveTargetGroups, Cordon, Evict, LookAgain]
+        facts(fleet=WAITS, pods=PODS, targets=SERVES), [Heartbeat, Cordon, LeaveLoadBalancers, LookAgain]
+    ),
+    "closed for new work, pods on it": (
+        facts(fleet=WAITS, node=draining(), pods=PODS), [Heartbeat, Evict, LookAgain]
+    ),
+    "closed for new work, its requests are let end": (
+        facts(fleet=WAITS, node=draining(), pods=PODS, targets=REQUESTS_END), [Heartbeat, LookAgain]
+    ),
+    "its requests have had their share of the time": (
+        facts(fleet=WAITS, node=draining(timedelta(minutes=20)), pods=PODS, targets=REQUESTS_END),
+        [Heartbeat, Evict, LookAgain],
+    ),
+    "closed for new work, and somebody has put it back into a target group": (
+        facts(fleet=WAITS, node=draining(), pods=PODS, targets=SERVES), [Heartbeat, LeaveLoadBalancers, LookAgain]
+    ),
+    "its load balancers cannot be asked at first": (
+        facts(fleet=WAITS, pods=PODS, targets=Unknown("no answer")), [Heartbeat, Cordon, LeaveLoadBalancers, LookAgain]
+    ),
+    "its load balancers cannot be asked": (
+        facts(fleet=WAITS, node=draining(), pods=PODS, targets=Unknown("no answer")), [Heartbeat, LookAgain]
+    ),
+    "its load balancers cannot be asked for long": (
+        facts(fleet=WAITS, node=draining(timedelta(minutes=20)), pods=PODS, targets=Unknown("no answer")),
+        [Heartbeat, Evict, LookAgain],
+    ),
+    "AWS takes it in two minutes": (spot(pods=PODS, targets=SERVES), [Cordon, LeaveLoadBalancers, LookAgain]),
+    "AWS takes it, closed for new work": (spot(node=told(SPOT), pods=PODS), [Evict, LookAgain]),
+    "AWS takes it, only advised so far": (spot(node=told(REBALANCE, drains=False), pods=PODS), [Cordon, LookAgain]),
+    "AWS takes it, empty": (spot(node=told(SPOT), pods=STAYS), [LookAgain]),
+    "AWS takes it in ten seconds": (
+        spot(at=SPOT.until - timedelta(seconds=10), node=told(SPOT), pods=PODS), [Release, LookAgain]
+    ),
+    "AWS takes it, and its group lets it go": (
+        spot(fleet=WAITS, node=told(SPOT), pods=STAYS), [Heartbeat, CompleteHook, LookAgain]
+    ),
+    "AWS takes it in ten seconds, and its group lets it go": (
+        spot(at=SPOT.until - timedelta(seconds=10), fleet=WAITS, node=told(SPOT), pods=PODS),
+        [Release, CompleteHook, LookAgain],
+    ),
+    "AWS was to take it, and has not": (
+        spot(at=SPOT.until + timedelta(minutes=10), node=told(SPOT), pods=PODS), [Restore]
+    ),
+    "AWS takes what is no Spot machine": (facts(told=SPOT), []),
+    "AWS takes it while it joins": (
+        spot(fleet=LAUNCHING, node=Absent(), memory=memory(joins=(join(),))), [Revoke, LookAgain]
+    ),
+    "AWS advises to leave it": (spot(told=REBALANCE, pods=PODS), [Cordon]),
+    "AWS has advised to leave it": (spot(told=None, node=told(REBALANCE, drains=False), pods=PODS), []),
+    "AWS had advised to leave it": (
+        spot(told=None, at=REBALANCE.until, node=told(REBALANCE, drains=False)), [Restore]
+    ),
+    "AWS advises to leave it while it joins": (
+        spot(instance=launched(spot=True), told=REBALANCE, fleet=LAUNCHING, node=Absent()), [Heartbeat, Mint, LookAgain]
+    ),
+    "EC2 reboots it next week": (planned(NOW + timedelta(days=7)), []),
+    "EC2 reboots it in an hour": (planned(NOW + timedelta(hours=1), pods=PODS), [Cordon, LookAgain]),
+    "EC2 reboots it in an hour, drained": (
+        planned(NOW + timedelta(hours=1), node=told(maintenance(NOW + timedelta(hours=1))), pods=STAYS), []
+    ),
+    "EC2 has rebooted it": (
+        planned(NOW, description="[Completed] done", node=told(maintenance(NOW)), pods=PODS), [Restore]
+    ),
+    "EC2 does not reboot it after all": (
+        planned(NOW, description="[Canceled] not needed", node=told(maintenance(NOW)), pods=PODS), [Restore]
+    ),
+    "EC2 no longer says that it reboots it": (
+        facts(scheduled=(), node=told(maintenance(NOW)), pods=PODS), [Restore]
+    ),
+    "EC2 does not say whether it reboots it": (
+        facts(scheduled=Unknown("no answer"), node=told(maintenance(NOW + timedelta(hours=1)))), []
+    ),
+    "Health speaks of what EC2 does not know": (facts(told=maintenance(NOW), scheduled=()), []),
+    "in standby": (facts(fleet=fleet(group(member(ONE, "Standby"), member(TWO))), pods=PODS), []),
+    "in standby and stopped": (
+        facts(instance=STOPPED, fleet=fleet(group(member(ONE, "Standby"), member(TWO))), node=node(ready=False)), []
+    ),
+    "in standby and stopped, pods on it": (
+        facts(instance=STOPPED, fleet=fleet(group(member(ONE, "Standby"), member(TWO))), pods=PODS),
+        [OpenCase, Fence, DeletePods, LeaveLoadBalancers, AwaitReplacement, LookAgain],
+    ),
+    "in standby and stopped, pods taken off": (
+        facts(
+            instance=STOPPED, fleet=fleet(group(member(ONE, "Standby"), member(TWO))), node=fenced(), memory=REPLACING
+        ),
+        [CloseCase],
+    ),
+    "back from standby": (facts(node=fenced()), [Restore]),
+    "in the warm pool, stopped": (
+        facts(instance=STOPPED, fleet=fleet(group(member(ONE, "Warmed:Stopped"), member(TWO))), node=node(ready=False)),
+        [],
+    ),
+    "leaves the warm pool for good": (
+        facts(fleet=fleet(group(member(ONE, "Warmed:Terminating:Wait"), member(TWO)))), [CompleteHook]
+    ),
+    "terminated in the warm pool": (
+        facts(instance=TERMINATED, node=Absent(), fleet=fleet(group(member(ONE, "Warmed:Terminated"), member(TWO)))),
+        [],
     ),
     "drained, one pod is still ending": (
         facts(fleet=WAITS, node=draining(), pods=(ENDING, *STAYS)), [Heartbeat, LookAgain]
+    ),
+    "drained but for a finished pod": (
+        facts(fleet=WAITS, node=draining(), pods=(*STAYS, pod("job", finished=True))),
+        [Heartbeat, Evict, CompleteHook, LookAgain],
     ),
     "drained": (facts(fleet=WAITS, node=draining(), pods=STAYS), [Heartbeat, CompleteHook, LookAgain]),
     "being drained, its pods cannot be listed": (
@@ -234,11 +362,11 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
         [Evict, LookAgain],
     ),
     "let go before it had a Node": (
-        facts(fleet=WAITS, node=Absent()), [Heartbeat, LeaveTargetGroups, CompleteHook, LookAgain]
+        facts(fleet=WAITS, node=Absent()), [Heartbeat, CompleteHook, LookAgain]
     ),
     "let go while it was joining": (
         facts(fleet=WAITS, node=Absent(), memory=memory(joins=(join(),))),
-        [Heartbeat, LeaveTargetGroups, Revoke, CompleteHook, LookAgain],
+        [Heartbeat, Revoke, CompleteHook, LookAgain],
     ),
     "just launched": (arriving(), [Heartbeat, Mint, LookAgain]),
     "launched, not yet in its hook": (
@@ -246,7 +374,7 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
     ),
     "launched into a group without a hook": (arriving(fleet=fleet()), [Mint, LookAgain]),
     "in service for long without a Node": (facts(node=Absent()), []),
-    "on its way into a warm pool": (arriving(fleet=fleet(group(member(ONE, "Warmed:Pending:Wait")))), []),
+    "on its way into a warm pool": (arriving(fleet=fleet(group(member(ONE, "Warmed:Pending:Wait")))), [CompleteHook]),
     "minting was cut short": (
         arriving(memory=memory(joins=(join(state=JoinState.MINTING),))), [Heartbeat, Mint, LookAgain]
     ),
@@ -345,7 +473,7 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
     ),
     "being drained since a time to come": (
         facts(fleet=WAITS, node=draining(-timedelta(hours=1)), pods=PODS),
-        [Heartbeat, LeaveTargetGroups, Cordon, Evict, LookAgain],
+        [Heartbeat, Cordon, LookAgain],
     ),
     "never joined, and no hook holds it": (given_up(fleet=fleet()), [Revoke, GiveUpLaunch]),
     "never got a token": (
@@ -358,7 +486,7 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
     "not joined in time, but Kubernetes does not answer": (given_up(node=Unknown("no answer")), [Heartbeat, LookAgain]),
     "died before it joined": (
         arriving(instance=launched(state=InstanceState.TERMINATED), memory=memory(joins=(join(),))),
-        [OpenCase, LeaveTargetGroups, CompleteHook, AwaitReplacement, Revoke, LookAgain],
+        [OpenCase, LeaveLoadBalancers, CompleteHook, AwaitReplacement, Revoke, LookAgain],
     ),
     "detached from its group while it was joining": (
         facts(instance=launched(tags={}), fleet=LEFT, node=Absent(), memory=memory(joins=(join(),))), [Revoke]
@@ -376,7 +504,16 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
 
 
 def plan_of(seen: Facts) -> Plan:
-    return make_plan(assess(seen), seen, DEADLINES)
+    heard = heard_of(seen)
+    return make_plan(assess(heard), heard, POLICY)
+
+
+def heard_of(seen: Facts) -> Facts:
+    return replace(seen, notice=heeded(seen, POLICY))
+
+
+def kind_of(seen: Facts) -> Kind:
+    return assess(heard_of(seen)).kind
 
 
 @pytest.mark.parametrize("name", PLANS)
@@ -391,7 +528,7 @@ def test_every_step_says_why_and_names_what_it_touches() -> None:
     assert steps[0] == OpenCase(ONE, WORKERS, ONE, "EC2: terminated")
     assert steps[1] == Fence(ONE, f"uid-of-{ONE}", "EC2: terminated")
     assert steps[2] == DeletePods(ONE, (pod(),), "their machine is dead")
-    assert steps[3] == LeaveTargetGroups(ONE, (TARGET_GROUP,), "it cannot serve")
+    assert steps[3] == LeaveLoadBalancers(ONE, (TARGET_GROUP,), "it cannot serve")
     assert steps[6] == CompleteHook(ONE, WORKERS, Transition.TERMINATING, "nothing of it is left to wait for")
 
 
@@ -413,7 +550,7 @@ def test_no_step_names_anything_but_the_machine_that_was_looked_at(seen: Facts) 
         if isinstance(step, Cordon | Fence | Restore | DeleteNode):
             assert isinstance(seen.node, Node)
             assert (step.node_name, step.node_uid) == (seen.node.name, seen.node.uid)
-        elif isinstance(step, DeletePods | Evict):
+        elif isinstance(step, DeletePods | DeleteOverdue | Evict):
             assert not isinstance(seen.pods, Unknown)
             assert set(step.pods) <= set(seen.pods)
         elif isinstance(step, AwaitDetach):
@@ -429,14 +566,15 @@ def test_no_step_names_anything_but_the_machine_that_was_looked_at(seen: Facts) 
 def test_nothing_is_deleted_of_a_machine_unless_it_is_dead(seen: Facts) -> None:
     harm = (OpenCase, Fence, DeletePods, DeleteNode, AwaitReplacement)
     if any(isinstance(step, harm) for step in plan_of(seen).steps):
-        assert assess(seen).kind is Kind.DEAD
+        assert kind_of(seen) is Kind.DEAD
 
 
 @given(FACTS)
 def test_a_machine_that_runs_is_let_go_only_when_none_of_its_pods_is_left_or_a_person_is_told(seen: Facts) -> None:
     steps = plan_of(seen).steps
     going = [step for step in steps if isinstance(step, CompleteHook) and step.transition is Transition.TERMINATING]
-    if going and assess(seen).kind is not Kind.DEAD:
+    parked = kind_of(seen) is Kind.PARKED  # on its way out of a warm pool: nothing was ever scheduled there
+    if going and not parked and kind_of(seen) is not Kind.DEAD:
         told = any(isinstance(step, Release) for step in steps)
         node_gone = isinstance(seen.node, Absent)
         assert told or node_gone or not any(one.awaited for one in seen.known_pods)
@@ -447,6 +585,8 @@ def test_a_machine_that_runs_is_let_go_only_when_none_of_its_pods_is_left_or_a_p
 def test_a_launch_goes_on_only_with_a_ready_node_of_that_instance(seen: Facts) -> None:
     for step in plan_of(seen).steps:
         if isinstance(step, CompleteHook) and step.transition is Transition.LAUNCHING and not step.abandon:
+            if kind_of(seen) is Kind.PARKED:
+                continue  # it goes into a warm pool, not into service
             assert isinstance(seen.node, Node)
             assert (seen.node.ready, seen.node.provider_id) == (True, f"aws:///us-east-1a/{ONE}")
 
@@ -456,7 +596,7 @@ def test_a_launch_is_given_up_only_after_its_deadline_on_proof_or_when_it_is_dea
     for step in plan_of(seen).steps:
         if isinstance(step, GiveUpLaunch) or (isinstance(step, CompleteHook) and step.abandon):
             assert isinstance(seen.instance, Instance)
-            late = seen.at >= seen.instance.launched_at + DEADLINES.join
+            late = seen.at >= seen.instance.launched_at + POLICY.join_deadline
             found = seen.approval_of(seen.instance.launched_at)
             assert late or (found and found.denied) or assess(seen).gone_for_good
             assert not isinstance(seen.node, Unknown)
@@ -465,7 +605,7 @@ def test_a_launch_is_given_up_only_after_its_deadline_on_proof_or_when_it_is_dea
 @given(FACTS)
 def test_held_and_foreign_machines_are_never_touched(seen: Facts) -> None:
     """Our own notes may be closed, and what was ours taken back; nothing of the machine is changed."""
-    kind = assess(seen).kind
+    kind = kind_of(seen)
     if kind is Kind.HELD:
         assert {type(step) for step in plan_of(seen).steps} <= {LookAgain, Heartbeat, Mint}
     if kind is Kind.FOREIGN:
@@ -475,7 +615,7 @@ def test_held_and_foreign_machines_are_never_touched(seen: Facts) -> None:
 @given(FACTS)
 def test_no_act_on_a_dead_machine_comes_before_its_case_is_open(seen: Facts) -> None:
     plan = plan_of(seen)
-    if assess(seen).kind is Kind.DEAD and plan.touches and not (isinstance(seen.memory, Memory) and seen.memory.case):
+    if kind_of(seen) is Kind.DEAD and plan.touches and not (isinstance(seen.memory, Memory) and seen.memory.case):
         assert isinstance(plan.steps[0], OpenCase)
 
 
@@ -490,7 +630,7 @@ def test_a_plan_that_was_carried_out_is_not_needed_again(seen: Facts) -> None:
     # Deregistering what is not registered changes nothing; a case is closed at last, and then it is closed. What asks
     # another function, and a hook's heartbeat, go on until their answer changes something.
     asking = {Mint, Revoke, Approve, Heartbeat, GiveUpLaunch, CountAbandoned, SuspendLaunch}
-    assert {type(step) for step in after.steps} <= {LookAgain, CloseCase, LeaveTargetGroups, *asking}
+    assert {type(step) for step in after.steps} <= {LookAgain, CloseCase, LeaveLoadBalancers, *asking}
     assert CloseCase not in {type(step) for step in plan_of(carried_out(after, seen)).steps}
 
 
@@ -505,11 +645,15 @@ def carried_out(plan: Plan, seen: Facts) -> Facts:
                 opened = Case(step.instance, NOW, Phase.CLEANING, step.group, step.node_name)
                 memory_ = replace(memory_, case=opened)
             case Cordon() if isinstance(node_, Node):
-                node_ = replace(node_, unschedulable=True, annotations={DRAINING_ANNOTATION: NOW.isoformat()})
+                marks = {DRAINING_ANNOTATION: NOW.isoformat()} if step.drains else {}
+                marks |= {NOTICE_ANNOTATION: step.notice.to_json()} if step.notice else {}
+                node_ = replace(node_, unschedulable=True, annotations=node_.annotations | marks)
+            case LeaveLoadBalancers():
+                changes["targets"] = ()
             case Fence() if isinstance(node_, Node):
                 node_ = replace(node_, unschedulable=True, taints=(OUT_OF_SERVICE,))
             case Restore() if isinstance(node_, Node):
-                node_ = replace(node_, unschedulable=False, taints=())
+                node_ = replace(node_, unschedulable=False, taints=(), annotations={})
             case DeletePods():
                 changes["pods"] = tuple(one for one in seen.known_pods if one.finished)
             case Evict():

@@ -69,7 +69,7 @@ def test_what_was_done_is_kept_with_its_reasons_and_told() -> None:
     assert (entry["because"], entry["verdict"], entry["reason"]) == ("EC2 says terminated", "dead", "EC2: terminated")
     told = [fields for what, fields in world.told if what == "pass"]
     assert told[0]["steps"] == [
-        "OpenCase", "Fence", "DeletePods", "LeaveTargetGroups", "AwaitDetach", "DeleteNode", "CompleteHook",
+        "OpenCase", "Fence", "DeletePods", "LeaveLoadBalancers", "AwaitDetach", "DeleteNode", "CompleteHook",
         "AwaitReplacement",
     ]  # fmt: skip
     assert "count pass_dead" in [what for what, _ in world.told]

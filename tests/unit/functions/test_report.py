@@ -15,7 +15,7 @@ from functions.cluster.joining import JoinState
 from functions.cluster.machine import InstanceState
 from functions.remediate.guards import Refusal
 from functions.remediate.planning import make_plan
-from functions.remediate.reconcile import Judgement, deadlines
+from functions.remediate.reconcile import Judgement
 from functions.report import case_report, judgement_report, plain
 from tests.unit.functions.builders import NOW, ONE, SETTINGS, TWO, case, facts, instance, join
 from tests.unit.functions.strategies import FACTS
@@ -41,7 +41,7 @@ def test_frozen_data_becomes_plain(value: Any, shown: Any) -> None:
 
 def judgement(seen: Facts, refusal: Refusal | None = None) -> Judgement:
     verdict = assess(seen)
-    return Judgement(seen, verdict, make_plan(verdict, seen, deadlines(SETTINGS)), refusal)
+    return Judgement(seen, verdict, make_plan(verdict, seen, SETTINGS.policy), refusal)
 
 
 @given(FACTS)

@@ -13,7 +13,6 @@ from functions.cluster.joining import JoinState
 from functions.cluster.machine import InstanceId, InstanceState, Node
 from functions.errors import RetryableError
 from functions.remediate.observe import readiness
-from functions.remediate.reconcile import deadlines
 from functions.remediate.sweep import Cluster, Sweep, find_work, run_sweep
 from tests.unit.functions.builders import (
     CLUSTER,
@@ -45,12 +44,14 @@ def cluster(**changes: Any) -> Cluster:
         "cases": {},
         "recorded": frozenset({ONE, TWO}),
         "joins": {},
+        "announced": {},
+        "scheduled": {},
     }
     return Cluster(**whole | changes)
 
 
 def found(seen: Cluster) -> Sweep:
-    return find_work(seen, CLUSTER, deadlines(SETTINGS), now=NOW)
+    return find_work(seen, CLUSTER, SETTINGS.policy, now=NOW)
 
 
 def looked_at(seen: Cluster) -> list[InstanceId]:
@@ -120,7 +121,7 @@ def test_when_not_all_could_be_read_only_what_cannot_wait_is_looked_at() -> None
     assert held.held == "not all could be read: no answer"
 
 
-@pytest.mark.parametrize("method", ["fleet", "cases", "recorded", "joins", "nodes"])
+@pytest.mark.parametrize("method", ["fleet", "cases", "records", "joins", "nodes"])
 def test_a_read_that_fails_leaves_what_hooks_hold_looked_at_and_tells_a_person(method: str) -> None:
     world = a_cluster()
     let_go(world, ONE)
@@ -216,9 +217,9 @@ def test_a_node_without_instance_id_is_left_out() -> None:
 
 def test_a_node_that_says_it_is_another_instance_is_never_taken_for_that_one() -> None:
     posing = replace(node(ONE), provider_id=f"aws:///us-east-1a/{TWO}")
-    assert readiness([posing]) == {}
+    assert readiness([posing], ()) == {}
     world = a_cluster()
     world.nodes = {ONE: posing, TWO: node(TWO)}
     swept = run_sweep(outside_of(world), SETTINGS, now=NOW)
     assert [(one.instance, one.node_name) for one in swept.records] == [(TWO, TWO)]
-    assert swept.looks == ()
+    assert [look.machine for look in swept.looks] == [ONE], "a person is to hear of it"
