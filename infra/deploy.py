@@ -29,6 +29,7 @@ from infra.deployment.failure import DeploymentError
 from infra.deployment.package import Package, build_package
 from infra.deployment.project import APP_NAME, SETTINGS, Network, Project, configure, lay_out, read_settings
 from infra.deployment.stack import ensure_stack, remove_stack
+from infra.deployment.timers import refuse_what_does_not_fit
 from infra.deployment.verify import Deployed, already_there, verify
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -89,6 +90,7 @@ def deploy(
         )
         lay_out(source, project)
         configure(project, outputs, network or Network(), settings)
+        refuse_what_does_not_fit(project.configured()["environment_variables"], session)
         package = build_package(project, cache(), progress.say)
         progress.say(f"package: {package.size_mb:.1f} MB, sha256 {package.sha256[:12]}")
         functions = already_there(project, package, session)
@@ -169,7 +171,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--setting",
         action="append",
         default=[],
-        metavar="NAME=NUMBER",
+        metavar="NAME=VALUE",
         help=f"other than its default, until the next deployment without it; repeatable: {', '.join(SETTINGS)}",
     )
     parser.add_argument("--output", choices=("table", "json"), default="table")

@@ -1,4 +1,4 @@
-"""An instance is taken out of a target group; one that is not in it, or a target group that is gone, is success."""
+"""Where an instance is a target, and taking it out; what is not there any more is success."""
 
 from __future__ import annotations
 
@@ -6,37 +6,91 @@ from typing import Any
 
 import pytest
 
-from functions.cluster.machine import InstanceId
+from functions.cluster.machine import InstanceId, Target
 from functions.edges.load_balancing import LoadBalancingEdge
 from tests.integration.functions.conftest import Clients
 from tests.integration.functions.surroundings import a_group
 
+CLASSIC = "old-web"
+
 
 @pytest.fixture
-def balanced(clients: Clients) -> tuple[Any, str, list[InstanceId]]:
-    """A target group with both instances of a group in it."""
+def edge(clients: Clients) -> LoadBalancingEdge:
+    return LoadBalancingEdge(clients("elbv2"), clients("elb"))
+
+
+@pytest.fixture
+def balanced(clients: Clients) -> tuple[str, list[InstanceId]]:
+    """A target group and a classic load balancer with both instances of a group in them."""
     elb = clients("elbv2")
     vpc = clients("ec2").describe_vpcs()["Vpcs"][0]["VpcId"]
     made = elb.create_target_group(Name="web", Protocol="TCP", Port=80, VpcId=vpc)
     target_group = str(made["TargetGroups"][0]["TargetGroupArn"])
+    listener = {"Protocol": "tcp", "LoadBalancerPort": 80, "InstancePort": 80}
+    classic = clients("elb")
+    classic.create_load_balancer(LoadBalancerName=CLASSIC, Listeners=[listener], AvailabilityZones=["us-east-1a"])
     instances = [InstanceId(one) for one in a_group(clients, TargetGroupARNs=[target_group])]
-    return elb, target_group, instances
+    named = [{"InstanceId": one} for one in instances]
+    classic.register_instances_with_load_balancer(LoadBalancerName=CLASSIC, Instances=named)
+    return target_group, instances
 
 
-def registered(elb: Any, target_group: str) -> set[str]:
-    found = elb.describe_target_health(TargetGroupArn=target_group)["TargetHealthDescriptions"]
+def in_target_group(clients: Clients, target_group: str) -> set[str]:
+    found = clients("elbv2").describe_target_health(TargetGroupArn=target_group)["TargetHealthDescriptions"]
     return {one["Target"]["Id"] for one in found if one["TargetHealth"]["State"] != "draining"}
 
 
-def test_the_instance_alone_is_deregistered_and_again_is_success(balanced: Any) -> None:
-    elb, target_group, (one, other) = balanced
-    for _ in range(2):
-        LoadBalancingEdge(elb).deregister(one, target_group)
-    assert registered(elb, target_group) == {other}
+def in_classic(clients: Clients) -> set[str]:
+    (found,) = clients("elb").describe_load_balancers(LoadBalancerNames=[CLASSIC])["LoadBalancerDescriptions"]
+    return {one["InstanceId"] for one in found["Instances"]}
 
 
-def test_a_target_group_that_is_gone_is_success(balanced: Any) -> None:
-    elb, target_group, (one, _) = balanced
-    elb.delete_target_group(TargetGroupArn=target_group)
-    LoadBalancingEdge(elb).deregister(one, target_group)
-    assert elb.describe_target_groups()["TargetGroups"] == []
+def test_the_instance_alone_is_deregistered_and_again_is_success(
+    clients: Clients, edge: LoadBalancingEdge, balanced: tuple[str, list[InstanceId]]
+) -> None:
+    target_group, (one, other) = balanced
+    for load_balancer in (target_group, CLASSIC) * 2:
+        edge.deregister(one, load_balancer)
+    assert in_target_group(clients, target_group) == {other}
+    assert in_classic(clients) == {other}
+
+
+def test_a_machine_is_known_to_be_a_target_wherever_it_is_one(
+    edge: LoadBalancingEdge, balanced: tuple[str, list[InstanceId]]
+) -> None:
+    target_group, (one, _) = balanced
+    assert edge.targets(one, (target_group, CLASSIC)) == (Target(target_group), Target(CLASSIC))
+    edge.deregister(one, CLASSIC)
+    assert edge.targets(one, (target_group, CLASSIC)) == (Target(target_group),)
+
+
+@pytest.mark.parametrize(
+    ("health", "found"),
+    [
+        ({"State": "draining", "Reason": "Target.DeregistrationInProgress"}, [True]),
+        ({"State": "healthy"}, [False]),
+        ({"State": "unhealthy", "Reason": "Target.FailedHealthChecks"}, [False]),
+        ({"State": "unused", "Reason": "Target.NotInUse"}, [False]),
+        ({"State": "unused", "Reason": "Target.NotRegistered"}, []),
+    ],
+)
+def test_a_target_that_drains_is_told_from_one_that_serves_and_one_that_is_none(
+    clients: Clients, health: dict[str, str], found: list[bool]
+) -> None:
+    class Answers:
+        def describe_target_health(self, **_: Any) -> dict[str, Any]:
+            return {"TargetHealthDescriptions": [{"Target": {"Id": "i-0"}, "TargetHealth": health}]}
+
+    targets = LoadBalancingEdge(Answers(), clients("elb")).targets(InstanceId("i-0"), ("arn:aws:web",))
+    assert [target.draining for target in targets] == found
+
+
+def test_a_load_balancer_that_is_gone_is_success(
+    clients: Clients, edge: LoadBalancingEdge, balanced: tuple[str, list[InstanceId]]
+) -> None:
+    target_group, (one, _) = balanced
+    clients("elbv2").delete_target_group(TargetGroupArn=target_group)
+    clients("elb").delete_load_balancer(LoadBalancerName=CLASSIC)
+    for load_balancer in (target_group, CLASSIC):
+        edge.deregister(one, load_balancer)
+    assert edge.targets(one, (target_group, CLASSIC)) == ()
