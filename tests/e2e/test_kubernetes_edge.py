@@ -95,7 +95,7 @@ def test_a_change_of_a_node_that_has_changed_since_is_a_conflict(
     with pytest.raises(ConflictError):
         kubernetes.fence(stale, at=AT)
     with pytest.raises(ConflictError):
-        kubernetes.cordon(stale, at=AT)
+        kubernetes.cordon(stale, None, drains=True, at=AT)
     assert not node().unschedulable
     assert not node().out_of_service
 
@@ -118,11 +118,11 @@ def test_pods_are_listed_by_node_and_deleted_only_under_their_own_uid(scene: Sce
     assert {name: pod.finished for name, pod in pods.items()} == {"runs": False, "ended": True}
     assert kubernetes.pods_on("no-such-node") == ()
 
-    kubernetes.delete_pods([Pod("default", "runs", OTHER_UID, finished=False)])
+    kubernetes.delete_pods([Pod("default", "runs", OTHER_UID, finished=False)], grace_s=0)
     assert {pod.uid for pod in kubernetes.pods_on(NAME)} == {pod.uid for pod in pods.values()}
-    kubernetes.delete_pods(pods.values())
+    kubernetes.delete_pods(pods.values(), grace_s=0)
     assert kubernetes.pods_on(NAME) == ()
-    kubernetes.delete_pods(pods.values())  # gone is success
+    kubernetes.delete_pods(pods.values(), grace_s=0)  # gone is success
 
 
 def test_a_list_of_several_pages_is_read_to_its_end(scene: Scene, kubernetes: KubernetesEdge) -> None:

@@ -65,7 +65,7 @@ def outside(scene: Scene, settings: Settings) -> Outside:
     return Outside(
         ec2=Ec2Edge(client("ec2")),
         autoscaling=AutoScalingEdge(client("autoscaling")),
-        load_balancing=LoadBalancingEdge(client("elbv2")),
+        load_balancing=LoadBalancingEdge(client("elbv2"), client("elb")),
         kubernetes=KubernetesEdge(lambda: read_credentials(here, settings.kubeconfig_parameter("remediate"))),
         joining=JoiningEdge(client("lambda"), mint=settings.mint_function, approve=settings.approve_function),
         table=TableEdge(client("dynamodb"), table=settings.table),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from functions.cluster.machine import InstanceId, Target
 from functions.edges.load_balancing import LoadBalancingEdge
@@ -85,12 +86,28 @@ def test_a_target_that_drains_is_told_from_one_that_serves_and_one_that_is_none(
     assert [target.draining for target in targets] == found
 
 
-def test_a_load_balancer_that_is_gone_is_success(
+def test_a_target_group_that_is_gone_is_success(
     clients: Clients, edge: LoadBalancingEdge, balanced: tuple[str, list[InstanceId]]
 ) -> None:
     target_group, (one, _) = balanced
     clients("elbv2").delete_target_group(TargetGroupArn=target_group)
-    clients("elb").delete_load_balancer(LoadBalancerName=CLASSIC)
-    for load_balancer in (target_group, CLASSIC):
-        edge.deregister(one, load_balancer)
-    assert edge.targets(one, (target_group, CLASSIC)) == ()
+    edge.deregister(one, target_group)
+    assert edge.targets(one, (target_group,)) == ()
+
+
+@pytest.mark.parametrize("said", ["LoadBalancerNotFound", "InvalidInstance"])
+def test_a_classic_load_balancer_or_a_registration_that_is_gone_is_success(clients: Clients, said: str) -> None:
+    asked: list[str] = []
+
+    class Gone:
+        def __getattr__(self, operation: str) -> Any:
+            def refuse(**_: Any) -> None:
+                asked.append(operation)
+                raise ClientError({"Error": {"Code": said, "Message": "gone"}}, operation)
+
+            return refuse
+
+    edge = LoadBalancingEdge(clients("elbv2"), Gone())
+    edge.deregister(InstanceId("i-0"), CLASSIC)
+    assert edge.targets(InstanceId("i-0"), (CLASSIC,)) == ()
+    assert asked == ["deregister_instances_from_load_balancer", "describe_instance_health"]
