@@ -62,10 +62,6 @@ class Settings:
     def drain(self) -> DrainPolicy:
         return self.policy.drain
 
-    @property
-    def drain_deadline(self) -> timedelta:
-        return self.drain.deadline
-
     def kubeconfig_parameter(self, identity: str) -> str:
         """Return where the control plane published a function's Kubernetes identity."""
         return f"{self.kubeconfig_path}/{identity}"

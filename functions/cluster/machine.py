@@ -27,6 +27,7 @@ CORDONED_ANNOTATION = "regrow.dev/cordoned-at"
 DRAINING_ANNOTATION = "regrow.dev/draining-since"
 EXCLUDED_ANNOTATION = "regrow.dev/excluded-at"
 NOTICE_ANNOTATION = "regrow.dev/notice"
+REGISTER_PROCESS = "AddToLoadBalancer"
 LAUNCH_PROCESS = "Launch"  # of Auto Scaling (user guide, suspend and resume processes)
 HOOK_PREFIX = "regrow-"  # of the lifecycle hooks that are ours to complete; a group may have others for others
 SUSPENDED_UNTIL_TAG = "regrow:launch-suspended-until"
@@ -288,11 +289,6 @@ class Pod:
     opts_out: str | None = None  # the annotation by which it asks not to be evicted
     gone_by: datetime | None = None  # when the grace of its deletion is over
     created_at: datetime | None = None
-
-    @property
-    def evictable(self) -> bool:
-        """Whether a drain is to evict it."""
-        return self.awaited and not self.ending
 
     @property
     def awaited(self) -> bool:

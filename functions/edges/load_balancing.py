@@ -5,7 +5,8 @@ A load balancer is named as in `Target.of`: a target group by its ARN, a classic
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -13,8 +14,8 @@ from botocore.exceptions import ClientError
 from functions.cluster.machine import InstanceId, Target
 from functions.edges.aws import code, speaking_to
 
-_GONE = frozenset({"TargetGroupNotFound", "InvalidTarget"})
-_GONE_CLASSIC = frozenset({"LoadBalancerNotFound", "InvalidInstance"})  # elasticloadbalancing 2012-06-01, Errors
+# Of target groups, and of classic load balancers and their instances (API references, Errors).
+_GONE = frozenset({"TargetGroupNotFound", "InvalidTarget", "LoadBalancerNotFound", "InvalidInstance"})
 _NOT_REGISTERED = "Target.NotRegistered"
 
 
@@ -32,16 +33,25 @@ class LoadBalancingEdge:
         )
         return tuple(target for target in asked if target)
 
+    def register(self, instance: InstanceId, load_balancer: str) -> None:
+        if _classic(load_balancer):
+            with speaking_to("Elastic Load Balancing", "RegisterInstancesWithLoadBalancer"), _gone_is_success():
+                self._classic.register_instances_with_load_balancer(
+                    LoadBalancerName=load_balancer, Instances=[{"InstanceId": instance}]
+                )
+            return
+        with speaking_to("Elastic Load Balancing", "RegisterTargets"), _gone_is_success():
+            self._client.register_targets(TargetGroupArn=load_balancer, Targets=[{"Id": instance}])
+
     def deregister(self, instance: InstanceId, load_balancer: str) -> None:
         if _classic(load_balancer):
-            self._deregister_classic(instance, load_balancer)
+            with speaking_to("Elastic Load Balancing", "DeregisterInstancesFromLoadBalancer"), _gone_is_success():
+                self._classic.deregister_instances_from_load_balancer(
+                    LoadBalancerName=load_balancer, Instances=[{"InstanceId": instance}]
+                )
             return
-        with speaking_to("Elastic Load Balancing", "DeregisterTargets"):
-            try:
-                self._client.deregister_targets(TargetGroupArn=load_balancer, Targets=[{"Id": instance}])
-            except ClientError as error:
-                if code(error) not in _GONE:
-                    raise
+        with speaking_to("Elastic Load Balancing", "DeregisterTargets"), _gone_is_success():
+            self._client.deregister_targets(TargetGroupArn=load_balancer, Targets=[{"Id": instance}])
 
     def _target(self, instance: InstanceId, target_group: str) -> Target | None:
         with speaking_to("Elastic Load Balancing", "DescribeTargetHealth"):
@@ -65,21 +75,20 @@ class LoadBalancingEdge:
                     LoadBalancerName=name, Instances=[{"InstanceId": instance}]
                 )
             except ClientError as error:
-                if code(error) in _GONE_CLASSIC:
+                if code(error) in _GONE:
                     return None
                 raise
         there = any(one["InstanceId"] == instance and one["State"] != "Unknown" for one in answer["InstanceStates"])
         return Target(name) if there else None
 
-    def _deregister_classic(self, instance: InstanceId, name: str) -> None:
-        with speaking_to("Elastic Load Balancing", "DeregisterInstancesFromLoadBalancer"):
-            try:
-                self._classic.deregister_instances_from_load_balancer(
-                    LoadBalancerName=name, Instances=[{"InstanceId": instance}]
-                )
-            except ClientError as error:
-                if code(error) not in _GONE_CLASSIC:
-                    raise
+
+@contextmanager
+def _gone_is_success() -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        if code(error) not in _GONE:
+            raise
 
 
 def _classic(load_balancer: str) -> bool:

@@ -27,6 +27,7 @@ from functions.remediate.plan import (
     ForgetAbandoned,
     GiveUpLaunch,
     Heartbeat,
+    JoinLoadBalancers,
     LeaveLoadBalancers,
     LookAgain,
     Mint,
@@ -105,6 +106,9 @@ def _take(step: Step, facts: Facts, outside: Outside, settings: Settings, at: da
         case LeaveLoadBalancers():
             for load_balancer in step.load_balancers:
                 outside.load_balancing.deregister(step.instance, load_balancer)
+        case JoinLoadBalancers():
+            for load_balancer in step.load_balancers:
+                outside.load_balancing.register(step.instance, load_balancer)
         case AwaitDetach():
             deadline = settings.detach_deadline
             return volumes.await_detach(step, outside, opened_at=_opened_at(facts), at=at, deadline=deadline)

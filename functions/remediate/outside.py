@@ -86,6 +86,9 @@ class LoadBalancing(Protocol):
     def targets(self, instance: InstanceId, load_balancers: Iterable[str]) -> tuple[Target, ...]:
         """Where, of target groups (by ARN) and classic load balancers (by name), the instance still is."""
 
+    def register(self, instance: InstanceId, load_balancer: str) -> None:
+        """An instance that is registered already, or a load balancer that is gone, is success."""
+
     def deregister(self, instance: InstanceId, load_balancer: str) -> None:
         """An instance that is not registered, or a load balancer that is gone, is success."""
 

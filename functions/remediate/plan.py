@@ -92,6 +92,15 @@ class LeaveLoadBalancers:
 
 
 @dataclass(frozen=True)
+class JoinLoadBalancers:
+    """Put the instance back into the load balancers of its group, from which a pass had taken it."""
+
+    instance: InstanceId
+    load_balancers: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
 class AwaitDetach:
     """Wait until no VolumeAttachment names the Node."""
 
@@ -220,8 +229,8 @@ class LookAgain:
 
 
 Step = (
-    OpenCase | Cordon | Fence | Restore | DeletePods | Evict | DeleteOverdue | LeaveLoadBalancers | AwaitDetach
-    | DeleteNode | CompleteHook | Heartbeat | Release | Mint | Revoke | Approve | GiveUpLaunch | CountAbandoned
+    OpenCase | Cordon | Fence | Restore | DeletePods | Evict | DeleteOverdue | LeaveLoadBalancers | JoinLoadBalancers
+    | AwaitDetach | DeleteNode | CompleteHook | Heartbeat | Release | Mint | Revoke | Approve | GiveUpLaunch | CountAbandoned
     | SuspendLaunch | ForgetAbandoned | AwaitReplacement | CloseCase | LookAgain
 )  # fmt: skip
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functions.cluster.assess import Kind, Verdict
 from functions.cluster.facts import Absent, Facts, Phase
 from functions.cluster.joining import JoinState
-from functions.cluster.machine import Instance, Node, Transition
+from functions.cluster.machine import EXCLUDED_ANNOTATION, REGISTER_PROCESS, Instance, Node, Transition
 from functions.cluster.policy import Policy
 from functions.remediate.plan import (
     LATER,
@@ -14,6 +14,7 @@ from functions.remediate.plan import (
     CloseCase,
     CompleteHook,
     Heartbeat,
+    JoinLoadBalancers,
     LookAgain,
     Mint,
     Plan,
@@ -87,12 +88,22 @@ def _healthy(verdict: Verdict, facts: Facts) -> tuple[Step, ...]:
     steps: tuple[Step, ...] = ()
     stays = facts.case or (verdict.member and verdict.member.in_service)
     if stays and isinstance(facts.node, Node) and facts.node.marked:
-        steps = (Restore(facts.node.name, facts.node.uid, "its machine runs, and nobody takes it out"),)
+        why = "its machine runs, and nobody takes it out"
+        steps = (*_serve_again(verdict, facts.node, facts, why), Restore(facts.node.name, facts.node.uid, why))
     if not facts.case:
         return (*steps, *_last_certificate(facts))
     if isinstance(facts.node, Absent) and facts.case.phase is Phase.CLEANING:
         return (LookAgain(LATER, "it runs again, its Node has not come back yet"),)
     return (*steps, CloseCase(facts.id, "it runs again"))
+
+
+def _serve_again(verdict: Verdict, node: Node, facts: Facts, why: str) -> tuple[Step, ...]:
+    """Auto Scaling registers a machine only when it enters service. The marks go last: they say that we took it out."""
+    group = verdict.group
+    if group is None or not group.load_balancers or REGISTER_PROCESS in group.suspended:
+        return ()
+    taken_out = node.out_of_service or EXCLUDED_ANNOTATION in node.annotations
+    return (JoinLoadBalancers(facts.id, group.load_balancers, why),) if taken_out else ()
 
 
 def _last_certificate(facts: Facts) -> tuple[Step, ...]:

@@ -34,13 +34,14 @@ def arriving(verdict: Verdict, facts: Facts, join_deadline: timedelta) -> tuple[
         return ()  # nothing arrives that EC2 does not know
     launched_at = facts.instance.launched_at
     join, approval = facts.join_of(launched_at), facts.approval_of(launched_at)
-    if isinstance(facts.node, Node) and _is_ready(facts.node, facts):
+    denied = approval.denied if approval else None
+    if isinstance(facts.node, Node) and _is_ready(facts.node, facts) and not denied:
         return _joined(verdict, facts, join)
     steps: list[Step] = []
     if verdict.group and verdict.waits(Transition.LAUNCHING):
         steps.append(Heartbeat(facts.id, verdict.group.name, Transition.LAUNCHING, "it is joining"))
-    if approval and approval.denied:
-        return (*steps, *_give_up(verdict, facts, approval.denied))
+    if denied:
+        return (*steps, *_give_up(verdict, facts, denied))
     if facts.at >= launched_at + join_deadline:
         because = f"{_how_far(facts, join, approval)}, {join_deadline} after its launch"
         return (*steps, *_give_up(verdict, facts, because))

@@ -99,7 +99,8 @@ def leaving(verdict: Verdict, facts: Facts, policy: Policy) -> tuple[Step, ...]:
                 presses = times.ends_at is not None or _ends(facts)
                 return (*steps, LookAgain(SOON if presses else LATER, _waiting(drain)))
         if left := tuple(dict.fromkeys((*drain.released, *drain.awaited))):
-            because = f"{_pods(left)} not gone yet, {facts.at - since} after the drain began"
+            why = f": {drain.released_because}" if drain.released_because else ""
+            because = f"{_pods(left)} not gone yet, {facts.at - since} after the drain began{why}"
             steps = [Release(facts.id, because)]  # an eviction that is refused now would keep it from going
     if group and held:
         why = steps[0].reason if steps and isinstance(steps[0], Release) else "none of its pods is left on it"

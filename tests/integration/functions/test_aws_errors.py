@@ -140,7 +140,8 @@ def test_an_unknown_state_of_an_instance_is_no_state() -> None:
 @pytest.mark.parametrize("code", ["TargetGroupNotFound", "InvalidTarget"])
 def test_a_target_that_is_gone_already_is_success(code: str) -> None:
     with answering(query_error(code)) as server:
-        LoadBalancingEdge(client("elbv2", server.url)).deregister(ONE, "arn:aws:elasticloadbalancing:web")
+        edge = LoadBalancingEdge(client("elbv2", server.url), client("elb", server.url))
+        edge.deregister(ONE, "arn:aws:elasticloadbalancing:web")
         assert len(server.requests) == 1
 
 

@@ -56,6 +56,18 @@ def test_the_instance_alone_is_deregistered_and_again_is_success(
     assert in_classic(clients) == {other}
 
 
+def test_a_machine_that_was_taken_out_is_put_back_and_again_is_success(
+    clients: Clients, edge: LoadBalancingEdge, balanced: tuple[str, list[InstanceId]]
+) -> None:
+    target_group, (one, other) = balanced
+    for load_balancer in (target_group, CLASSIC):
+        edge.deregister(one, load_balancer)
+        edge.register(one, load_balancer)
+        edge.register(one, load_balancer)
+    assert in_target_group(clients, target_group) == {one, other}
+    assert in_classic(clients) == {one, other}
+
+
 def test_a_machine_is_known_to_be_a_target_wherever_it_is_one(
     edge: LoadBalancingEdge, balanced: tuple[str, list[InstanceId]]
 ) -> None:

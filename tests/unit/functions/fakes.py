@@ -109,7 +109,7 @@ class FakeAutoScaling(_Edge):
         with self.call("complete_hooks") as world:
             found = world.groups[group]
             there = found.member(instance)
-            if not (there and there.waits(transition)):
+            if not (there and there.waits(transition)) or instance in world.held_by_others:
                 return
             ended = transition is Transition.TERMINATING or abandon
             world.did("abandon launch" if abandon else "complete hook", instance, machine=None)
@@ -208,6 +208,12 @@ class FakeLoadBalancing(_Edge):
                 if (instance, of) in world.targets or draining.get(of)
             )
 
+    def register(self, instance: InstanceId, load_balancer: str) -> None:
+        with self.call("register") as world:
+            if (instance, load_balancer) not in world.targets:
+                world.did("register", instance, machine=None)
+                world.targets.add((instance, load_balancer))
+
     def deregister(self, instance: InstanceId, load_balancer: str) -> None:
         with self.call("deregister") as world:
             if (instance, load_balancer) in world.targets:
@@ -245,6 +251,7 @@ class FakeKubernetes(_Edge):
                 annotations[EXCLUDED_ANNOTATION] = at.isoformat()
             if self._write(node, unschedulable=True, annotations=annotations, labels=labels):
                 world.did("cordon", node.uid, machine=None)
+                self._judge("cordoned", node.name, only_advised_may=not drains)
 
     def fence(self, node: Node, *, at: datetime) -> None:
         with self.call("fence") as world:
@@ -255,6 +262,8 @@ class FakeKubernetes(_Edge):
     def restore(self, node: Node) -> None:
         with self.call("restore") as world:
             ours = CORDONED_ANNOTATION in node.annotations
+            if ours and node.uid in world.cordoned_by_people:
+                world.violations.append(f"Node {node.name} was opened, but a person had closed it")
             if self._write(
                 node,
                 taints=tuple(taint for taint in node.taints if taint != OUT_OF_SERVICE),
@@ -284,7 +293,7 @@ class FakeKubernetes(_Edge):
                     blocked.append(Blocked(pod, "the budget allows none"))
                 elif pod in world.pods:
                     world.did("evict pod", pod.uid, machine=None)
-                    del world.pods[pod]
+                    self._judge("emptied", world.pods.pop(pod))
         return tuple(blocked)
 
     def delete_node(self, name: str, uid: str) -> None:
@@ -301,6 +310,13 @@ class FakeKubernetes(_Edge):
             if name in world.attachments.values():
                 world.violations.append(f"Node {name} was deleted while a volume was attached to it")
             del world.nodes[name]
+
+    def _judge(self, what: str, node_name: str, *, only_advised_may: bool = False) -> None:
+        """Note it when a machine is closed or emptied that nobody takes out."""
+        if (node := self.world.nodes.get(node_name)) and node.instance:
+            because = self.world.why_it_leaves(node.instance)
+            if because is None or (because == "advice" and not (only_advised_may or self.world.drains_on_advice)):
+                self.world.violations.append(f"{node_name} was {what}, because: {because}")
 
     def _write(self, seen: Node, **changes: Any) -> bool:
         there = self.world.nodes.get(seen.name)

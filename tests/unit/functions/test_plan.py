@@ -16,6 +16,7 @@ from functions.cluster.joining import JoinState
 from functions.cluster.machine import (
     CORDONED_ANNOTATION,
     DRAINING_ANNOTATION,
+    EXCLUDED_ANNOTATION,
     NOTICE_ANNOTATION,
     UNINITIALIZED_TAINT,
     Instance,
@@ -43,6 +44,7 @@ from functions.remediate.plan import (
     ForgetAbandoned,
     GiveUpLaunch,
     Heartbeat,
+    JoinLoadBalancers,
     LeaveLoadBalancers,
     LookAgain,
     Mint,
@@ -98,7 +100,7 @@ STAYS = (replace(pod("proxy"), daemon=True), replace(pod("static"), mirror=True)
 
 
 def draining(since: timedelta = timedelta(minutes=1)) -> Node:
-    marks = {CORDONED_ANNOTATION: "", DRAINING_ANNOTATION: (NOW - since).isoformat()}
+    marks = {CORDONED_ANNOTATION: "", DRAINING_ANNOTATION: (NOW - since).isoformat(), EXCLUDED_ANNOTATION: ""}
     return node(unschedulable=True, annotations=marks)
 
 
@@ -219,9 +221,18 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
         [LeaveLoadBalancers, AwaitReplacement, LookAgain],
     ),
     "stopped, all done": (facts(instance=STOPPED, node=fenced(), memory=REPLACING), [LookAgain]),
-    "runs again after all was done": (facts(node=fenced(), memory=REPLACING), [Restore, CloseCase]),
-    "runs again": (facts(node=fenced(), memory=CLEANING), [Restore, CloseCase]),
-    "goes on in service, it was leaving by its state and is not": (facts(node=draining()), [Restore]),
+    "runs again after all was done": (
+        facts(node=fenced(), memory=REPLACING), [JoinLoadBalancers, Restore, CloseCase]
+    ),
+    "runs again": (facts(node=fenced(), memory=CLEANING), [JoinLoadBalancers, Restore, CloseCase]),
+    "runs again, and a person has stopped registrations": (
+        facts(
+            node=fenced(), memory=CLEANING,
+            fleet=fleet(group(member(ONE), member(TWO), suspended=frozenset({"AddToLoadBalancer"}))),
+        ),
+        [Restore, CloseCase],
+    ),
+    "goes on in service, it was leaving by its state and is not": (facts(node=draining()), [JoinLoadBalancers, Restore]),
     "runs, drained by us, its group no longer lists it": (facts(node=draining(), fleet=LEFT), []),
     "runs again, restored already": (facts(memory=CLEANING), [CloseCase]),
     "runs again, its Node is away": (facts(node=Absent(), memory=CLEANING), [LookAgain]),
@@ -285,7 +296,7 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
         [Release, CompleteHook, LookAgain],
     ),
     "AWS was to take it, and has not": (
-        spot(at=SPOT.until + timedelta(minutes=10), node=told(SPOT), pods=PODS), [Restore]
+        spot(at=SPOT.until + timedelta(minutes=10), node=told(SPOT), pods=PODS), [JoinLoadBalancers, Restore]
     ),
     "AWS takes what is no Spot machine": (facts(told=SPOT), []),
     "AWS takes it while it joins": (
@@ -305,13 +316,13 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
         planned(NOW + timedelta(hours=1), node=told(maintenance(NOW + timedelta(hours=1))), pods=STAYS), []
     ),
     "EC2 has rebooted it": (
-        planned(NOW, description="[Completed] done", node=told(maintenance(NOW)), pods=PODS), [Restore]
+        planned(NOW, description="[Completed] done", node=told(maintenance(NOW)), pods=PODS), [JoinLoadBalancers, Restore]
     ),
     "EC2 does not reboot it after all": (
-        planned(NOW, description="[Canceled] not needed", node=told(maintenance(NOW)), pods=PODS), [Restore]
+        planned(NOW, description="[Canceled] not needed", node=told(maintenance(NOW)), pods=PODS), [JoinLoadBalancers, Restore]
     ),
     "EC2 no longer says that it reboots it": (
-        facts(scheduled=(), node=told(maintenance(NOW)), pods=PODS), [Restore]
+        facts(scheduled=(), node=told(maintenance(NOW)), pods=PODS), [JoinLoadBalancers, Restore]
     ),
     "EC2 does not say whether it reboots it": (
         facts(scheduled=Unknown("no answer"), node=told(maintenance(NOW + timedelta(hours=1)))), []
@@ -331,7 +342,7 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
         ),
         [CloseCase],
     ),
-    "back from standby": (facts(node=fenced()), [Restore]),
+    "back from standby": (facts(node=fenced()), [JoinLoadBalancers, Restore]),
     "in the warm pool, stopped": (
         facts(instance=STOPPED, fleet=fleet(group(member(ONE, "Warmed:Stopped"), member(TWO))), node=node(ready=False)),
         [],
@@ -481,6 +492,10 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
     ),
     "asked for what it must not have": (
         arriving(memory=memory(joins=(join(),), approvals=(approval(denied="it asked to be another"),))),
+        [Heartbeat, Revoke, GiveUpLaunch, CountAbandoned, CompleteHook, LookAgain],
+    ),
+    "asked for what it must not have, and its Node is Ready": (
+        arriving(node=node(), memory=memory(joins=(join(),), approvals=(approval(denied="it asked to be another"),))),
         [Heartbeat, Revoke, GiveUpLaunch, CountAbandoned, CompleteHook, LookAgain],
     ),
     "not joined in time, but Kubernetes does not answer": (given_up(node=Unknown("no answer")), [Heartbeat, LookAgain]),
@@ -657,7 +672,7 @@ def carried_out(plan: Plan, seen: Facts) -> Facts:
             case DeletePods():
                 changes["pods"] = tuple(one for one in seen.known_pods if one.finished)
             case Evict():
-                changes["pods"] = tuple(one for one in seen.known_pods if not one.evictable)
+                changes["pods"] = tuple(one for one in seen.known_pods if one.ending or not one.awaited)
             case ForgetAbandoned():
                 memory_ = replace(memory_, abandoned=())
             case AwaitDetach():
