@@ -1,26 +1,48 @@
-"""The two ways into the queue of passes: an event that has just come, and a look that is due."""
+"""The three ways into the queue of passes: an event, a notification in the inbox, and a look that is due."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from functions.errors import PermanentError
-from functions.events import Dropped, read_event
+from functions.errors import PermanentError, RegrowError
+from functions.events import Dropped, Hint, read_event, read_notification
 from functions.messages import Look
 from functions.remediate.outside import Journal, Queues
 
 
 def take_in(event: object, queues: Queues, journal: Journal) -> None:
-    """Order a pass for the machine that an event is about; what calls for none is logged with its reason and left."""
-    read = read_event(event)
-    if isinstance(read, Dropped):
-        journal.tell("event_dropped", reason=read.reason)
-        journal.count("event_dropped")
-        return
-    queues.look_now(read.look, f"event-{read.event_id}")
-    journal.tell("event", machine=read.look.machine, reason=read.look.reason, event_id=read.event_id)
-    journal.count("event")
+    """Order a pass for each machine that an event is about; what calls for none is logged with its reason and left."""
+    _order([read_event(event)], queues, journal)
+
+
+def take_notifications(bodies: Sequence[str], queues: Queues, journal: Journal) -> None:
+    """The same for messages from the inbox. None of them can keep another back, or come back for what it says."""
+    _order(map(read_notification, bodies), queues, journal)
+
+
+def _order(read: Iterable[tuple[Hint, ...] | Dropped], queues: Queues, journal: Journal) -> None:
+    """Raise the first refusal of the queue after everything else was tried.
+
+    The whole comes again then, and the queue knows by the ids what it has already taken.
+    """
+    refused: list[RegrowError] = []
+    for told in read:
+        if isinstance(told, Dropped):
+            journal.tell("event_dropped", reason=told.reason)
+            journal.count(told.counted)
+            continue
+        for hint in told:
+            try:
+                queues.look_now(hint.look, f"event-{hint.event_id}")
+            except RegrowError as error:
+                refused.append(error)
+                continue
+            journal.tell("event", machine=hint.look.machine, reason=hint.look.reason, event_id=hint.event_id)
+            journal.count("event")
+    if refused:
+        journal.tell("looks_not_ordered", number=len(refused), reason=str(refused[0]))
+        raise refused[0]
 
 
 def take_due(bodies: Sequence[str], queues: Queues, journal: Journal) -> None:

@@ -15,6 +15,7 @@ REBALANCE_HOLDS = timedelta(hours=1)  # a recommendation has no end of its own; 
 SPOT_STAYS = timedelta(minutes=10)  # a machine that still runs so long after its time was not taken after all
 SPOT_WARNS = timedelta(minutes=2)  # before a machine is taken (EC2 user guide, Spot instance interruption notices)
 _SKEW = timedelta(minutes=1)
+_YEARS = (2000, 3000)  # no sum or difference of such moments overflows
 
 
 class Cause(Enum):
@@ -44,9 +45,9 @@ class Notice:
         """
         match self.cause:
             case Cause.SPOT:
-                return self.until - SPOT_WARNS - _SKEW <= at < self.until + SPOT_STAYS
+                return -(SPOT_WARNS + _SKEW) <= at - self.until < SPOT_STAYS
             case Cause.REBALANCE:
-                return self.until - REBALANCE_HOLDS - _SKEW <= at < self.until
+                return -(REBALANCE_HOLDS + _SKEW) <= at - self.until < timedelta(0)
             case Cause.MAINTENANCE:
                 return True
 
@@ -65,7 +66,7 @@ class Notice:
         try:
             raw = json.loads(text)
             heard_at, until = (datetime.fromisoformat(raw[name]) for name in ("heard_at", "until"))
-            if heard_at.tzinfo is None or until.tzinfo is None:
+            if any(moment.tzinfo is None or not _YEARS[0] <= moment.year < _YEARS[1] for moment in (heard_at, until)):
                 return None
             return cls(Cause(raw["cause"]), str(raw["what"])[:64], heard_at, until)
         except (ValueError, KeyError, TypeError, RecursionError):

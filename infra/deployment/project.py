@@ -34,7 +34,8 @@ class Function:
 
 
 FUNCTIONS = (
-    Function("intake", timeout_s=10, memory_mib=512, in_vpc=False),
+    Function("intake", timeout_s=30, memory_mib=512, in_vpc=False),
+    Function("inbox", timeout_s=30, memory_mib=512, in_vpc=False),
     Function("later", timeout_s=10, memory_mib=512, in_vpc=False),
     Function("remediate", timeout_s=30, memory_mib=1024, in_vpc=True),
     Function("sweep", timeout_s=30, memory_mib=1024, in_vpc=True),
@@ -54,6 +55,15 @@ SETTINGS = (
     "REGROW_DETACH_DEADLINE_S",
     "REGROW_JOIN_DEADLINE_S",
     "REGROW_DRAIN_DEADLINE_S",
+    "REGROW_DRAIN_OVERDUE",
+    "REGROW_DRAIN_UNMANAGED",
+    "REGROW_DRAIN_LOCAL_DATA",
+    "REGROW_DRAIN_EVICTION",
+    "REGROW_DRAIN_GRACE_S",
+    "REGROW_DRAIN_SELECTOR",
+    "REGROW_DRAIN_BY_PRIORITY",
+    "REGROW_DRAIN_STUCK_S",
+    "REGROW_REBALANCE",
     "REGROW_LAUNCH_SUSPENDED_S",
 )
 """What the functions have a default for, and a deployment may set; they check the values themselves."""
@@ -115,14 +125,14 @@ def lay_out(source: Path, project: Project) -> None:
 
 
 def read_settings(given: Iterable[str]) -> dict[str, str]:
-    """`NAME=NUMBER`, each of a setting that the functions know."""
+    """`NAME=VALUE`, each of a setting that the functions know; they say whether the value is one."""
     settings: dict[str, str] = {}
     for text in given:
         name, _, value = text.partition("=")
         if name not in SETTINGS:
             raise DeploymentError(f"{name!r} is no setting; those that a deployment may change: {', '.join(SETTINGS)}")
-        if not (value.isascii() and value.isdigit()):
-            raise DeploymentError(f"{name} is {value!r}; it must be a whole number, as in {name}=60")
+        if not value:
+            raise DeploymentError(f"{name} has no value; write {name}=VALUE")
         if name in settings:
             raise DeploymentError(f"{name} is set twice; say which one is meant")
         settings[name] = value

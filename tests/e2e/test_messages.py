@@ -17,11 +17,11 @@ from tests.e2e.sights import see_cluster
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({}, "nothing follows from 'Order Placed' of 'com.example.shop'"),
+        ({}, "nothing follows from Order Placed of com.example.shop"),
         ({"detail": None}, "an event without an id or a detail"),
         ({"detail": ["i-0123456789abcdef0"]}, "an event without an id or a detail"),
         ({"id": 7}, "an event without an id or a detail"),
-        ({"source": {"a": 1}, "detail-type": None}, "nothing follows from None of {'a': 1}"),
+        ({"source": {"a": 1}, "detail-type": None}, "nothing follows from None of dict"),
         ({"source": "aws.ec2", "detail-type": "EC2 Instance State-change Notification"}, "with no instance id: None"),
     ],
 )

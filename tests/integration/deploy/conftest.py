@@ -1,4 +1,4 @@
-"""An empty account and a tiny app with Regrow's seven entry points, so that a deployment takes seconds."""
+"""An empty account and a tiny app with Regrow's entry points, so that a deployment takes seconds."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ cluster = os.environ["REGROW_CLUSTER"]
 
 @app.on_cw_event({"source": ["aws.ec2"]})
 def intake(event):
+    return ANSWER
+
+
+@app.on_sqs_message(queue=f"regrow-{cluster}-inbox", batch_size=10)
+def inbox(event):
     return ANSWER
 
 

@@ -110,6 +110,22 @@ def test_machines_bear_their_cluster_and_role(site: Site) -> None:
     assert (tags["regrow:cluster"], tags["regrow:role"]) == ("drill", "worker")
 
 
+@pytest.mark.parametrize(("market", "lifecycle"), [("on-demand", None), ("spot", "spot")])
+def test_workers_alone_are_spot_instances_where_that_is_asked_for(
+    site: Site, market: str, lifecycle: str | None
+) -> None:
+    outputs = site.make(site.parameters(WorkerMarket=market))
+    workers = site.launched(outputs["WorkerGroup"])
+    (control_plane,) = eventually(lambda: site.members(outputs["ControlPlaneGroup"]))
+    described = site.client("ec2").describe_instances(InstanceIds=[*workers, control_plane])["Reservations"]
+    lifecycles = {
+        instance["InstanceId"]: instance.get("InstanceLifecycle")
+        for reservation in described
+        for instance in reservation["Instances"]
+    }
+    assert lifecycles == {**dict.fromkeys(workers, lifecycle), control_plane: None}
+
+
 def hooks_of(site: Site, group: str) -> dict[str, tuple[str, int, str]]:
     """Name -> transition, seconds, and what follows when nobody answers in that time."""
     found = site.client("autoscaling").describe_lifecycle_hooks(AutoScalingGroupName=group)["LifecycleHooks"]

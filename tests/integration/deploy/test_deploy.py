@@ -13,7 +13,7 @@ from infra.deploy import CHECKOUT, stack_name
 from infra.deployment.failure import DeploymentError
 from tests.integration.deploy.conftest import Site
 
-NAMES = ("intake", "later", "remediate", "sweep", "drill", "mint", "approve")
+NAMES = ("intake", "inbox", "later", "remediate", "sweep", "drill", "mint", "approve")
 
 
 def functions_of(site: Site, cluster: str) -> dict[str, Any]:
@@ -33,6 +33,11 @@ def mappings_of(site: Site, cluster: str) -> dict[str, str]:
     return found
 
 
+def queues(cluster: str) -> set[str]:
+    """Those from which functions are woken."""
+    return {f"regrow-{cluster}-{name}" for name in ("inbox", "later", "pass.fifo")}
+
+
 def test_each_function_runs_under_a_role_of_its_own_and_is_woken_by_what_it_serves(site: Site) -> None:
     deployment = site.deploy("whole")
     found = functions_of(site, "whole")
@@ -43,10 +48,11 @@ def test_each_function_runs_under_a_role_of_its_own_and_is_woken_by_what_it_serv
         assert variables["REGROW_CLUSTER"] == "whole"
         assert variables["REGROW_PASS_QUEUE_URL"].endswith("/regrow-whole-pass.fifo")
         assert variables["REGROW_KUBECONFIG_PATH"] == "/regrow/whole/kubeconfig"
-    assert set(mappings_of(site, "whole")) == {"regrow-whole-later", "regrow-whole-pass.fifo"}
+    assert set(mappings_of(site, "whole")) == queues("whole")
     woken_by = {f.name.removeprefix("regrow-whole-"): f.wakes for f in deployment.functions}
     assert woken_by == {
         "intake": ("rule regrow-whole-intake-event",),
+        "inbox": ("queue regrow-whole-inbox",),
         "later": ("queue regrow-whole-later",),
         "remediate": ("queue regrow-whole-pass.fifo",),
         "sweep": ("rate(1 minute)",),
@@ -73,7 +79,7 @@ def test_a_changed_source_reaches_every_function(site: Site) -> None:
     assert after.sha256 != before.sha256
     digests = {function["CodeSha256"] for function in functions_of(site, "edited").values()}
     assert len(digests) == 1
-    assert set(mappings_of(site, "edited")) == {"regrow-edited-later", "regrow-edited-pass.fifo"}
+    assert set(mappings_of(site, "edited")) == queues("edited")
 
 
 def test_a_setting_changed_by_hand_is_put_right(site: Site) -> None:
@@ -96,7 +102,7 @@ def test_without_memory_of_earlier_deployments_no_queue_is_read_twice(site: Site
     site.deploy("forgetful")
     (site.build / "forgetful" / ".chalice" / "deployed" / "forgetful.json").unlink()
     site.deploy("forgetful")
-    assert set(mappings_of(site, "forgetful")) == {"regrow-forgetful-later", "regrow-forgetful-pass.fifo"}
+    assert set(mappings_of(site, "forgetful")) == queues("forgetful")
 
 
 def test_memory_of_an_account_that_is_gone_does_no_harm(site: Site) -> None:

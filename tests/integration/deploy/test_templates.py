@@ -19,13 +19,15 @@ from functions.cluster.joining import TOKEN_GROUPS
 from functions.cluster.machine import Role
 from functions.edges.journal import JournalEdge
 from functions.join.approve import DENIED_METRIC
+from functions.join.issued import LONGEST_LIFE
 from infra.deploy import CHECKOUT, TEMPLATE
+from infra.deployment.project import FUNCTIONS
 from infra.deployment.stack import ensure_stack, first_failure, remove_stack
 from infra.node.initialise import FUNCTION_GROUPS, JOINING_GROUPS, MINTING_POLICY
 from tests.integration.deploy.conftest import Site
 
 TEMPLATES = [CHECKOUT / "infra" / "cluster" / "template.yaml", TEMPLATE]
-ROLES = {"IntakeRole", "LaterRole", "RemediateRole", "SweepRole", "DrillRole", "MintRole", "ApproveRole"}
+ROLES = {"IntakeRole", "InboxRole", "LaterRole", "RemediateRole", "SweepRole", "DrillRole", "MintRole", "ApproveRole"}
 MANIFESTS = CHECKOUT / "infra" / "kubernetes"
 
 
@@ -109,6 +111,36 @@ def test_passes_wait_in_order_and_end_among_the_dead_after_five_tries(site: Site
     assert int(redrive["maxReceiveCount"]) == 5
 
 
+def test_the_inbox_takes_what_auto_scaling_sends_and_keeps_what_fails(site: Site, stack: dict[str, str]) -> None:
+    sqs = site.client("sqs")
+    found = sqs.get_queue_attributes(QueueUrl=stack["InboxQueueUrl"], AttributeNames=["All"])["Attributes"]
+    assert found["QueueArn"] == stack["InboxQueueArn"]
+    assert found.get("FifoQueue", "false") == "false"  # Auto Scaling sends to no FIFO queue
+    assert int(found["VisibilityTimeout"]) > next(one.timeout_s for one in FUNCTIONS if one.name == "inbox")
+    assert json.loads(found["RedrivePolicy"])["deadLetterTargetArn"].endswith(":regrow-tried-inbox-dead")
+
+
+def test_topics_and_rules_of_this_account_may_send_to_the_inbox() -> None:
+    policy = resources(TEMPLATE)["InboxPolicy"]["Properties"]
+    assert policy["Queues"] == ["InboxQueue"]
+    (allowed,) = policy["PolicyDocument"]["Statement"]
+    assert (allowed["Effect"], allowed["Action"]) == ("Allow", "sqs:SendMessage")
+    assert allowed["Resource"] == "InboxQueue.Arn"
+    assert allowed["Principal"] == {"Service": ["sns.amazonaws.com", "events.amazonaws.com"]}
+    here = "${AWS::Region}:${AWS::AccountId}"
+    senders = [f"arn:${{AWS::Partition}}:sns:{here}:*", f"arn:${{AWS::Partition}}:events:{here}:rule/*"]
+    assert allowed["Condition"] == {"ArnLike": {"aws:SourceArn": senders}}
+
+
+def test_auto_scaling_may_send_to_the_inbox_and_do_nothing_else() -> None:
+    role = resources(TEMPLATE)["InboxSenderRole"]["Properties"]
+    (trusted,) = role["AssumeRolePolicyDocument"]["Statement"]
+    assert trusted["Principal"] == {"Service": "autoscaling.amazonaws.com"}
+    (granted,) = [statement for policy in role["Policies"] for statement in policy["PolicyDocument"]["Statement"]]
+    assert set(granted["Action"]) == {"sqs:SendMessage", "sqs:GetQueueUrl"}
+    assert granted["Resource"] == "InboxQueue.Arn"
+
+
 def test_the_table_has_the_keys_that_records_use(site: Site, stack: dict[str, str]) -> None:
     keys = site.client("dynamodb").describe_table(TableName=stack["TableName"])["Table"]["KeySchema"]
     assert [(key["AttributeName"], key["KeyType"]) for key in keys] == [("pk", "HASH"), ("sk", "RANGE")]
@@ -180,12 +212,13 @@ def partitions(role: str, *, writing: bool) -> set[str]:
     ("role", "may_write", "may_read"),
     [
         ("IntakeRole", set(), set()),
+        ("InboxRole", set(), set()),
         ("LaterRole", set(), set()),
         ("RemediateRole", {"case", "flight", "machine", "said", "abandoned", "history#*"}, {"*"}),
         ("SweepRole", {"machine", "said", "abandoned"}, {"*"}),
         ("DrillRole", {"pause"}, {"*"}),
         ("MintRole", {"join"}, {"join", "approval"}),
-        ("ApproveRole", {"approval", "key"}, {"join", "approval", "key"}),
+        ("ApproveRole", {"approval", "key"}, {"join", "approval", "key", "machine"}),
     ],
 )
 def test_nobody_but_the_minter_writes_who_may_join_and_nobody_but_the_approver_what_was_approved(
@@ -248,6 +281,7 @@ def test_only_the_tags_of_a_suspension_change_and_only_on_the_clusters_groups(ac
 
 CALLS: dict[str, set[str]] = {
     "IntakeRole": {"sqs:SendMessage"},
+    "InboxRole": {"sqs:SendMessage"},
     "LaterRole": {"sqs:SendMessage"},
     "RemediateRole": {
         *("ec2:DescribeInstances", "ec2:GetConsoleOutput"),
@@ -293,7 +327,7 @@ def test_a_role_is_no_wider_than_the_calls_of_its_function(role: str) -> None:
     assert actions(role) - OF_LAMBDA == CALLS[role]
 
 
-@pytest.mark.parametrize("role", sorted(ROLES - {"IntakeRole", "LaterRole"}))
+@pytest.mark.parametrize("role", sorted(ROLES - {"IntakeRole", "InboxRole", "LaterRole"}))
 def test_what_lambda_needs_to_stand_in_the_vpc_is_not_for_the_functions_code(role: str) -> None:
     (refused,) = [statement for statement in statements(role) if statement["Effect"] == "Deny"]
     assert refused["Resource"] == "*"
@@ -382,6 +416,27 @@ def test_no_machine_reads_what_is_below_a_path(role: str) -> None:
 def test_a_machines_credentials_are_good_only_from_version_2_of_its_metadata(role: str) -> None:
     denied = [s for s in cluster_statements(role) if s["Effect"] == "Deny" and s["Action"] == "*"]
     assert [s["Condition"] for s in denied] == [{"NumericLessThan": {"ec2:RoleDelivery": "2.0"}}]
+
+
+@pytest.mark.parametrize("role", ["WorkerRole", "ControlPlaneRole"])
+def test_j11_nobody_but_ec2_can_give_out_a_machines_role(role: str) -> None:
+    """Whoever else may assume it names the session as he likes, after another machine too."""
+    (trusted,) = resources(TEMPLATES[0])[role]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    assert trusted == {
+        "Effect": "Allow",
+        "Principal": {"Service": "ec2.${AWS::URLSuffix}"},
+        "Action": "sts:AssumeRole",
+    }
+
+
+@pytest.mark.parametrize("role", sorted(ROLES))
+def test_j11_nobody_but_lambda_can_give_out_a_functions_role(role: str) -> None:
+    (trusted,) = resources(TEMPLATE)[role]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    assert trusted == {
+        "Effect": "Allow",
+        "Principal": {"Service": "lambda.amazonaws.com"},
+        "Action": "sts:AssumeRole",
+    }
 
 
 def test_a_control_plane_publishes_what_it_must_and_sees_no_bundle() -> None:
@@ -551,9 +606,33 @@ def test_every_identity_that_is_published_has_rights_and_no_two_share_them() -> 
     assert not set.intersection(*groups)
 
 
+def policies() -> dict[str, dict[str, Any]]:
+    found = {d["metadata"]["name"]: d for d in manifests() if d["kind"] == "ValidatingAdmissionPolicy"}
+    bound = {d["spec"]["policyName"] for d in manifests() if d["kind"] == "ValidatingAdmissionPolicyBinding"}
+    assert bound == set(found)
+    return found
+
+
+@pytest.mark.parametrize(("policy", "identity"), [("regrow-mint", "mint"), ("regrow-approve", "approve")])
+def test_a_policy_holds_its_identity_by_name_and_by_group_and_refuses_when_it_cannot_tell(
+    policy: str, identity: str
+) -> None:
+    spec = policies()[policy]["spec"]
+    assert spec["failurePolicy"] == "Fail"
+    held = spec["matchConditions"][0]["expression"]
+    assert f"'regrow:{identity}'" in held
+    assert f"'{FUNCTION_GROUPS[identity]}'" in held
+
+
+def test_the_approvers_policy_knows_the_group_and_the_longest_life_that_the_function_knows() -> None:
+    said = " ".join(one["expression"] for one in policies()["regrow-approve"]["spec"]["validations"])
+    assert f"'{TOKEN_GROUPS[Role.WORKER]}' in variables.groups" in said
+    assert f"<= {LONGEST_LIFE.total_seconds():.0f}" in said
+
+
 def test_what_the_policy_compares_encoded_is_the_group_of_joining_workers() -> None:
     """CEL has no base64, so the policy holds the group's name as a Secret's data show it."""
-    (policy,) = [d for d in manifests() if d["kind"] == "ValidatingAdmissionPolicy"]
+    policy = policies()["regrow-mint"]
     encoded = base64.b64encode(TOKEN_GROUPS[Role.WORKER].encode()).decode()
     assert [v for v in policy["spec"]["validations"] if f"== '{encoded}'" in v["expression"]]
     assert TOKEN_GROUPS[Role.WORKER] in JOINING_GROUPS

@@ -18,6 +18,7 @@ from uuid import uuid4
 from moto.events.models import Rule, events_backends
 from moto.events.utils import EventTemplateParser
 
+from infra.local.cloud.events.patterns import matches
 from infra.local.cloud.extension import ACCOUNT, REGION
 from infra.local.cloud.functions.environments import Functions
 from infra.local.cloud.queues.destinations import send, service_of
@@ -96,7 +97,7 @@ class EventBus:
     def _through_rules(self, event: Event, bus: str) -> None:
         for rule in list(events_backends[ACCOUNT][REGION].describe_event_bus(bus).rules.values()):
             # moto's pattern of a rule that only has a schedule matches everything.
-            if rule.state == "ENABLED" and rule.event_pattern.get_pattern() and rule.event_pattern.matches_event(event):
+            if rule.state == "ENABLED" and rule.event_pattern.get_pattern() and matches(rule.event_pattern, event):
                 self.deliver(rule, event)
 
     def _handed(self, target: dict[str, Any], event: Event) -> str | None:
