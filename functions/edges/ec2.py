@@ -18,8 +18,16 @@ _MOST_HOPS = 64  # what is not said is taken for the widest (EC2 API reference, 
 
 
 _EVENT_CODES = ("instance-reboot", "system-reboot", "system-maintenance", "instance-retirement", "instance-stop")
-# Status codes of Spot requests whose instance is about to be taken, and by what (EC2 user guide, Spot request status).
-_MARKED = {"marked-for-termination": "terminate", "marked-for-stop": "stop"}
+# Status codes of Spot requests whose instance is about to be taken. One that is to be terminated has its last status at
+# once, and runs on for its two minutes (EC2 user guide, "State changes for a Spot request").
+_MARKED = (
+    "marked-for-termination",
+    "marked-for-stop",
+    "marked-for-stop-by-experiment",
+    "instance-terminated-no-capacity",
+    "instance-terminated-by-price",
+    "instance-terminated-by-experiment",
+)
 
 
 class Ec2Edge:
@@ -76,7 +84,7 @@ class Ec2Edge:
                 Filters=[{"Name": "status-code", "Values": list(_MARKED)}]
             )
             marked = [raw for page in pages for raw in page["SpotInstanceRequests"] if raw.get("InstanceId")]
-        return {InstanceId(raw["InstanceId"]): _interruption(raw["Status"], now) for raw in marked}
+        return {InstanceId(raw["InstanceId"]): _interruption(raw, now) for raw in marked}
 
     def console_output(self, instance: InstanceId) -> str:
         with speaking_to("EC2", "GetConsoleOutput"):
@@ -109,9 +117,9 @@ def _events(status: dict[str, Any]) -> tuple[ScheduledEvent, ...]:
     )
 
 
-def _interruption(status: dict[str, Any], now: datetime) -> Notice:
-    since = status.get("UpdateTime", now)
-    return Notice(Cause.SPOT, _MARKED[status["Code"]], since, since + SPOT_WARNS)
+def _interruption(request: dict[str, Any], now: datetime) -> Notice:
+    since = request["Status"].get("UpdateTime", now)
+    return Notice(Cause.SPOT, request.get("InstanceInterruptionBehavior", "terminate"), since, since + SPOT_WARNS)
 
 
 def _instance(raw: dict[str, Any]) -> Instance:
