@@ -128,9 +128,11 @@ def _by_state(facts: Facts, memory: Memory | None, group: Group | None, member: 
             if member and member.terminating:
                 reason = f"Auto Scaling: {member.lifecycle_state}"
                 return Verdict(Kind.LEAVING, reason, group, member, notice=notice)
-            if notice and (notice.cause is Cause.SPOT or not (member and member.pending)):
+            arriving = _arriving(facts, facts.instance, memory, member) if member else None
+            joins = arriving and not (member and member.in_service and isinstance(facts.node, Node))
+            if notice and (notice.cause is Cause.SPOT or not joins):
                 return Verdict(Kind.LEAVING, str(notice), group, member, notice=notice)
-            if member and (arriving := _arriving(facts, facts.instance, memory, member)):
+            if arriving:
                 return Verdict(Kind.ARRIVING, arriving, group, member)
             return Verdict(Kind.HEALTHY, f"EC2: {state.value}", group, member)
 

@@ -1,7 +1,8 @@
 """Say which announcement about a machine counts now, if any. Pure.
 
 What EC2 can tell by itself wins over what an event or a mark on the Node says: only a Spot machine is interrupted, and
-maintenance is what DescribeInstanceStatus lists as not over.
+maintenance is what DescribeInstanceStatus lists as not over. What was said of a Spot machine before it was stopped and
+started again has come true: EC2 counts a start as a launch.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ def heeded(facts: Facts, policy: Policy) -> Notice | None:
 
 
 def _counts(notice: Notice, marked: Notice | None, facts: Facts, policy: Policy) -> Notice | None:
-    spot = isinstance(facts.instance, Instance) and facts.instance.spot
+    instance = facts.instance
+    spot = isinstance(instance, Instance) and instance.spot and notice.heard_at >= instance.launched_at
     match notice.cause:
         case Cause.SPOT:
             return notice if spot else None

@@ -117,11 +117,11 @@ def _take(step: Step, facts: Facts, outside: Outside, settings: Settings, at: da
         case Evict():
             return drain.evict(step, outside.kubernetes, grace_s=settings.drain.grace_s)
         case CompleteHook():
-            outside.autoscaling.complete_hooks(step.instance, step.group, step.transition, abandon=step.abandon)
+            return hooks.complete(step, outside)
         case Heartbeat():
             return hooks.heartbeat(step, outside, at=at)
         case Release():
-            hooks.release(step, outside, at=at)
+            return hooks.release(step, outside, at=at)
         case Mint():
             return joining.mint(step, outside, at=at)
         case Revoke():

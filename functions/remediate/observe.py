@@ -91,9 +91,10 @@ def readiness(nodes: Iterable[Node], records: Iterable[Record]) -> Mapping[Insta
 
 
 def _concerns_cluster(facts: Facts) -> bool:
+    """Whether Kubernetes is asked: of one that EC2 does not know only a Node can tell whether it was its."""
     if isinstance(facts.instance, Instance) and facts.instance.cluster == facts.cluster:
         return True
-    if isinstance(facts.fleet, Fleet) and facts.fleet.place_of(facts.id):
+    if isinstance(facts.instance, Absent) or (isinstance(facts.fleet, Fleet) and facts.fleet.place_of(facts.id)):
         return True
     return isinstance(facts.memory, Memory) and bool(facts.memory.case or facts.memory.record)
 

@@ -59,8 +59,8 @@ class AutoScaling(Protocol):
 
     def complete_hooks(
         self, instance: InstanceId, group: str, transition: Transition, *, abandon: bool = False
-    ) -> None:
-        """Let the instance go on if it waits in such a hook right now, or abandon it; no such wait is success."""
+    ) -> bool:
+        """Let the instance go on if it waits in such a hook of ours right now, or abandon it; return whether it did."""
 
     def heartbeat(self, instance: InstanceId, group: str, transition: Transition) -> None:
         """Let the hooks that hold the instance now wait their time anew; none is success."""

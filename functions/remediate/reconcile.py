@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from functions.cluster.assess import Kind, Verdict, assess
 from functions.cluster.facts import Facts
 from functions.cluster.heed import heeded
+from functions.cluster.machine import Node
 from functions.cluster.notice import Notice
 from functions.errors import ConfigurationError, RetryableError
 from functions.messages import Look
@@ -72,7 +73,7 @@ def _look_again(look: Look, judgement: Judgement, outcome: Outcome, outside: Out
     if outcome.look_again is None:
         return
     learnt_nothing = outcome.failed or judgement.verdict.kind is Kind.HELD
-    again = Look(look.machine, outcome.reason, notice=_still_news(judgement.facts.told, now))
+    again = Look(look.machine, outcome.reason, notice=_still_news(judgement.facts, now))
     if learnt_nothing:
         if look.tries < GIVE_UP_AFTER_TRIES:
             after = min(_LONGEST_WAIT, timedelta(seconds=2 ** (look.tries + 1)))
@@ -83,8 +84,11 @@ def _look_again(look: Look, judgement: Judgement, outcome: Outcome, outside: Out
         outside.queues.look_later(again, now=now, after=outcome.look_again)
 
 
-def _still_news(told: Notice | None, now: datetime) -> Notice | None:
-    return told if told and told.in_effect(now) else None
+def _still_news(facts: Facts, now: datetime) -> Notice | None:
+    """Return what was told if the machine's Node does not remember it yet."""
+    if isinstance(facts.node, Node) and facts.notice and facts.node.notice == facts.notice:
+        return None
+    return facts.told if facts.told and facts.told.in_effect(now) else None
 
 
 def _tell(look: Look, judgement: Judgement, outcome: Outcome, outside: Outside) -> None:

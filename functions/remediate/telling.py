@@ -8,21 +8,26 @@ from functions.errors import ConfigurationError, RetryableError
 from functions.remediate.outside import Outside
 
 
-def tell_if_possible(outside: Outside, key: str, subject: str, text: str, *, now: datetime, within: timedelta) -> None:
+def tell_if_possible(outside: Outside, key: str, subject: str, text: str, *, now: datetime, within: timedelta) -> bool:
     """As `alert_once`, for what has to go on whether a person can be told or not."""
     try:
-        alert_once(outside, key, subject, text, now=now, within=within)
+        return alert_once(outside, key, subject, text, now=now, within=within)
     except (RetryableError, ConfigurationError) as error:
         outside.journal.tell("alert_failed", subject=subject, text=text, reason=str(error))
         outside.journal.count("alert_failed")
+        return False
 
 
-def alert_once(outside: Outside, key: str, subject: str, text: str, *, now: datetime, within: timedelta) -> None:
-    """Send an alert unless one with this key was sent within that time; one that could not be sent counts as unsent."""
+def alert_once(outside: Outside, key: str, subject: str, text: str, *, now: datetime, within: timedelta) -> bool:
+    """Send an alert unless one with this key was sent within that time, and return whether it was sent now.
+
+    One that could not be sent counts as unsent.
+    """
     if not outside.table.first_time(key, now=now, within=within):
-        return
+        return False
     try:
         outside.alerts.alert(subject, text)
     except (RetryableError, ConfigurationError):
         outside.table.unsay(key)
         raise
+    return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,13 +11,21 @@ from kubernetes import client
 
 from functions.cluster.machine import CORDONED_ANNOTATION, DRAINING_ANNOTATION, Node, Pod
 from functions.edges.kubernetes import KubernetesEdge
-from functions.edges.parameters import read_credentials
 from functions.errors import ConflictError, RetryableError
 from infra.local.cluster import wait_for
+from tests.e2e.pods import (
+    NAME,
+    NAMESPACE,
+    budget,
+    edge_of,
+    namespaces,
+    node_of_no_machine,
+    pod_json,
+    run,
+    with_namespace,
+)
 from tests.e2e.scene import Scene
 
-NAME = "e2e-leaving"  # a Node of no machine: nothing but the API server ends its pods
-NAMESPACE = "e2e-evictions"
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
@@ -29,14 +37,8 @@ def kubernetes(scene: Scene) -> KubernetesEdge:
 @pytest.fixture
 def core(scene: Scene) -> Iterator[Any]:
     """The admin's client, with a Node and a namespace for the test's own pods."""
-    core = scene.core
-    core.create_node({"metadata": {"name": NAME}})
-    with_namespace(core, NAMESPACE)
-    yield core
-    core.delete_namespace(NAMESPACE)
-    core.delete_collection_namespaced_pod(NAMESPACE, grace_period_seconds=0)
-    core.delete_node(NAME)
-    wait_for("the end of the test's namespace", lambda: NAMESPACE not in namespaces(core), within_s=30)
+    with node_of_no_machine(scene.core) as core:
+        yield core
 
 
 def test_pods_of_a_node_are_evicted_and_what_is_gone_is_success(core: Any, kubernetes: KubernetesEdge) -> None:
@@ -54,10 +56,13 @@ def test_an_evicted_pod_is_given_its_time_to_end_and_is_seen_to_be_ending(
 ) -> None:
     run(core, "graceful", grace_period_s=60)
     (running,) = kubernetes.pods_on(NAME)
-    assert running.evictable
+    assert (running.ending, running.gone_by) == (False, None)
+    asked_at = datetime.now(UTC)
     assert kubernetes.evict([running]) == ()
     (ending,) = kubernetes.pods_on(NAME)
-    assert (ending.uid, ending.ending, ending.evictable, ending.awaited) == (running.uid, True, False, True)
+    assert (ending.uid, ending.ending) == (running.uid, True)
+    assert ending.gone_by is not None
+    assert ending.gone_by - asked_at > timedelta(seconds=58), "its grace is in it"
     assert kubernetes.evict([ending]) == ()
 
 
@@ -120,6 +125,7 @@ def test_two_budgets_that_select_one_pod_are_told_as_a_persons_to_mend(core: Any
     (blocked,) = kubernetes.evict(kubernetes.pods_on(NAME))
     assert "more than one PodDisruptionBudget" in blocked.reason
     assert "A person has to mend" in blocked.reason
+    assert blocked.reason.endswith(": one, two")
     assert len(kubernetes.pods_on(NAME)) == 1
 
 
@@ -140,7 +146,7 @@ def test_static_pods_and_a_daemon_sets_are_known_by_what_the_api_server_says(
 ) -> None:
     static = {pod.name: pod for pod in kubernetes.pods_on(scene.control_plane()) if pod.name.startswith("kube-")}
     assert static
-    assert all(pod.mirror and not pod.awaited for pod in static.values())
+    assert all(pod.mirror for pod in static.values())
 
     apps, worker = client.AppsV1Api(scene.core.api_client), scene.workers()[0]
     apps.create_namespaced_daemon_set("default", daemon_set_json("e2e-daemon"))
@@ -150,8 +156,7 @@ def test_static_pods_and_a_daemon_sets_are_known_by_what_the_api_server_says(
         ]
         wait_for("the DaemonSet's pod", lambda: bool(daemons()), within_s=30)
         (daemon,) = daemons()
-        assert daemon.daemon
-        assert not daemon.evictable
+        assert (daemon.daemon, daemon.owner_kind) == (True, "DaemonSet")
     finally:
         apps.delete_namespaced_daemon_set("e2e-daemon", "default")
 
@@ -161,8 +166,8 @@ def test_a_drain_says_since_when_once_also_under_a_persons_cordon_and_a_restore_
     scene: Scene, kubernetes: KubernetesEdge
 ) -> None:
     scene.core.patch_node(NAME, {"spec": {"unschedulable": True}})
-    changed(kubernetes, lambda node: kubernetes.cordon(node, at=AT))
-    changed(kubernetes, lambda node: kubernetes.cordon(node, at=datetime.now(UTC)))
+    changed(kubernetes, lambda node: kubernetes.cordon(node, None, drains=True, at=AT))
+    changed(kubernetes, lambda node: kubernetes.cordon(node, None, drains=True, at=datetime.now(UTC)))
     drained = seen(kubernetes)
     assert drained.annotations[DRAINING_ANNOTATION] == AT.isoformat()
     assert CORDONED_ANNOTATION not in drained.annotations
@@ -171,12 +176,6 @@ def test_a_drain_says_since_when_once_also_under_a_persons_cordon_and_a_restore_
     restored = seen(kubernetes)
     assert DRAINING_ANNOTATION not in restored.annotations
     assert restored.unschedulable, "a person has cordoned it"
-
-
-def edge_of(scene: Scene) -> KubernetesEdge:
-    """With the credentials that the control plane published for passes."""
-    parameter = f"/regrow/{scene.cluster.name}/kubeconfig/remediate"
-    return KubernetesEdge(lambda: read_credentials(scene.client("ssm"), parameter))
 
 
 def seen(kubernetes: KubernetesEdge) -> Node:
@@ -195,54 +194,9 @@ def changed(kubernetes: KubernetesEdge, change: Callable[[Node], None]) -> None:
     pytest.fail("the Node never held still")
 
 
-def namespaces(core: Any) -> set[str]:
-    return {namespace.metadata.name for namespace in core.list_namespace().items}
-
-
-def with_namespace(core: Any, name: str) -> None:
-    core.create_namespace({"metadata": {"name": name}})
-    wait_for(
-        "the namespace's default account, without which no pod is let in",
-        lambda: bool(core.list_namespaced_service_account(name).items),
-        within_s=30,
-    )
-
-
-def run(core: Any, name: str, *, app: str = "any", grace_period_s: int = 0) -> None:
-    """Have a pod that is Running and Ready, as far as the API server knows."""
-    core.create_namespaced_pod(NAMESPACE, pod_json(name, app=app, grace_period_s=grace_period_s))
-    ready = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
-    core.patch_namespaced_pod_status(name, NAMESPACE, {"status": ready})
-
-
-def pod_json(name: str, *, app: str = "any", grace_period_s: int = 0) -> dict[str, Any]:
-    return {
-        "metadata": {"name": name, "labels": {"app": app}},
-        "spec": {
-            "nodeName": NAME,
-            "terminationGracePeriodSeconds": grace_period_s,
-            "containers": [{"name": "one", "image": "registry.k8s.io/pause:3.10.2"}],
-            "automountServiceAccountToken": False,
-            "tolerations": [{"operator": "Exists"}],  # nobody but the test ends it
-        },
-    }
-
-
 def daemon_set_json(name: str) -> dict[str, Any]:
     pod = pod_json(name, app=name)
     del pod["spec"]["nodeName"], pod["spec"]["tolerations"]
     template = {"metadata": {"labels": {"app": name}}, "spec": pod["spec"]}
     spec = {"selector": {"matchLabels": {"app": name}}, "template": template}
     return {"metadata": {"name": name}, "spec": spec}
-
-
-def budget(core: Any, name: str, app: str, *, min_available: int) -> None:
-    """Have a disruption budget that the controller has worked out."""
-    policy = client.PolicyV1Api(core.api_client)
-    spec = {"minAvailable": min_available, "selector": {"matchLabels": {"app": app}}}
-    policy.create_namespaced_pod_disruption_budget(NAMESPACE, {"metadata": {"name": name}, "spec": spec})
-    wait_for(
-        "the budget's first count",
-        lambda: policy.read_namespaced_pod_disruption_budget(name, NAMESPACE).status.observed_generation == 1,
-        within_s=30,
-    )

@@ -9,6 +9,7 @@ from functions.cluster.facts import Facts
 from functions.cluster.joining import Approval, JoinRecord, JoinState
 from functions.cluster.machine import LAUNCH_PROCESS, Instance, Node, Transition, instance_of_provider_id
 from functions.remediate.plan import (
+    LATER,
     SOON,
     Approve,
     CompleteHook,
@@ -64,7 +65,8 @@ def _joined(verdict: Verdict, facts: Facts, join: JoinRecord | None) -> tuple[St
         steps.append(Approve(facts.id, "its serving certificate may still be asked for"))
     if join and join.open:
         steps.append(Revoke(facts.id, f"{ready}: its token and bundle go"))
-    return (*steps, LookAgain(SOON, "it is on its way into service"))
+    after = SOON if join and join.open else LATER  # all is done then; a hook that is somebody else's may hold it long
+    return (*steps, LookAgain(after, "it is on its way into service"))
 
 
 def _give_up(verdict: Verdict, facts: Facts, because: str) -> tuple[Step, ...]:
@@ -81,7 +83,7 @@ def _give_up(verdict: Verdict, facts: Facts, because: str) -> tuple[Step, ...]:
         if len(others) + 1 >= ABANDONED_IN_A_ROW and not by_a_person:
             steps.append(SuspendLaunch(group.name, f"{len(others) + 1} launches in a row: {because}"))
         steps.append(CompleteHook(facts.id, group.name, Transition.LAUNCHING, because, abandon=True))
-        steps.append(LookAgain(SOON, "it is not gone yet"))
+        steps.append(LookAgain(LATER, "it is not gone yet"))
     return tuple(steps)
 
 

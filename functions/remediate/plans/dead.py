@@ -10,8 +10,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from functions.cluster.assess import Verdict, not_whole
-from functions.cluster.facts import Facts, Phase, Unknown
-from functions.cluster.machine import Group, Node, Transition
+from functions.cluster.facts import Case, Facts, Phase, Unknown
+from functions.cluster.machine import Group, Node, Pod, Transition
 from functions.remediate.plan import (
     LATER,
     SOON,
@@ -31,7 +31,7 @@ from functions.remediate.plan import (
 )
 
 STOPPED = LookAgain(LATER, "it may be started again, or be replaced by its group")
-STOPPED_FOR = timedelta(minutes=10)  # then it is the sweep that looks, each minute
+QUICK_FOR = timedelta(minutes=10)  # then it is the sweep that looks, each minute
 
 
 def dead(verdict: Verdict, facts: Facts) -> Plan:
@@ -39,9 +39,8 @@ def dead(verdict: Verdict, facts: Facts) -> Plan:
     case = facts.case
     remains = _remains(verdict, facts)
     if case and case.phase is Phase.REPLACING and not remains:
-        stopped = (STOPPED,) if facts.at - case.opened_at < STOPPED_FOR else ()
-        waiting = _replacing(verdict.group, facts) if verdict.gone_for_good else stopped
-        return Plan((*_forget(verdict, facts), *waiting))
+        waiting = _replacing(verdict.group, facts) if verdict.gone_for_good else (STOPPED,)
+        return Plan((*_forget(verdict, facts), *_while_it_is_new(waiting, facts)))
     if not case and not remains:
         return Plan(_forget(verdict, facts))
 
@@ -54,11 +53,18 @@ def dead(verdict: Verdict, facts: Facts) -> Plan:
     if verdict.gone_for_good:
         steps.append(AwaitReplacement(facts.id, "nothing is left of it in the cluster"))
         steps += _forget(verdict, facts)
-        steps.append(LookAgain(SOON, "its group is not known to be whole yet"))
+        steps += _while_it_is_new((LookAgain(SOON, "its group is not known to be whole yet"),), facts)
     else:
         steps.append(AwaitReplacement(facts.id, "all is done that a stopped machine needs"))
-        steps.append(STOPPED)
+        steps += _while_it_is_new((STOPPED,), facts)
     return Plan(tuple(steps))
+
+
+def _while_it_is_new(steps: tuple[Step, ...], facts: Facts) -> tuple[Step, ...]:
+    """What waits for others may wait for days; the sweep looks at every open case each minute."""
+    if facts.case and facts.at - facts.case.opened_at >= QUICK_FOR:
+        return tuple(step for step in steps if not isinstance(step, LookAgain))
+    return steps
 
 
 def _forget(verdict: Verdict, facts: Facts) -> tuple[Step, ...]:
@@ -76,7 +82,7 @@ def _remains(verdict: Verdict, facts: Facts) -> list[Step]:
         name, uid = facts.node.name, facts.node.uid
         if not (facts.node.out_of_service and facts.node.unschedulable):
             steps.append(Fence(name, uid, verdict.reason))
-        pods = tuple(pod for pod in facts.known_pods if not pod.finished)
+        pods = tuple(pod for pod in facts.known_pods if not (pod.finished or _made_after_its_death(pod, case)))
         if pods:
             steps.append(DeletePods(name, pods, "their machine is dead"))
     cleaned = case is not None and case.phase is Phase.REPLACING
@@ -94,6 +100,11 @@ def _remains(verdict: Verdict, facts: Facts) -> list[Step]:
         reason = "it died before it joined"
         steps.append(CompleteHook(facts.id, verdict.group.name, Transition.LAUNCHING, reason, abandon=True))
     return steps
+
+
+def _made_after_its_death(pod: Pod, case: Case | None) -> bool:
+    """Whether it has never run: many a DaemonSet tolerates whatever is on the Node, and makes its pod anew for ever."""
+    return pod.daemon and case is not None and pod.created_at is not None and pod.created_at > case.opened_at
 
 
 def _replacing(group: Group | None, facts: Facts) -> tuple[Step, ...]:

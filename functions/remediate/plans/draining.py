@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from functions.cluster.draining import DrainPolicy, Found, Overdue
+from functions.cluster.draining import DrainPolicy, Found, Overdue, because
 from functions.cluster.machine import Pod
 
 MIRROR = "it is a static pod: the kubelet keeps it until the machine ends"
@@ -23,7 +23,6 @@ LOCAL_DATA = "the data in its emptyDir would be lost"
 CAME_BACK = "it was made anew on this Node in spite of the cordon"
 OVERDUE = "the drain's time was over before it was gone"
 CORDON_HOLDS_AFTER = timedelta(minutes=2)  # what comes later is bound past the scheduler, or tolerates the cordon
-_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -48,17 +47,12 @@ class Drain:
     @property
     def kept_because(self) -> str:
         """Say which of the awaited pods are not asked to go, and why; empty when all are."""
-        return self._because(self.awaited)
+        return because((pod, reason) for pod, reason in self.kept if pod in self.awaited)
 
     @property
     def released_because(self) -> str:
         """Say which pods the machine goes with, and why; empty when there are none."""
-        return self._because(self.released)
-
-    def _because(self, pods: tuple[Pod, ...]) -> str:
-        reasons = [f"{pod}: {reason}" for pod, reason in self.kept if pod in pods]
-        more = f"; and {len(reasons) - _NAMED} more" if len(reasons) > _NAMED else ""
-        return "; ".join(reasons[:_NAMED]) + more
+        return because((pod, reason) for pod, reason in self.kept if pod in self.released)
 
 
 def drain_of(

@@ -68,23 +68,27 @@ def leaving(verdict: Verdict, facts: Facts, policy: Policy) -> tuple[Step, ...]:
     held = group is not None and verdict.waits(Transition.TERMINATING)
     if group and held:
         steps.append(Heartbeat(facts.id, group.name, Transition.TERMINATING, "it is not drained yet"))
+    open_join = any(join.open for join in facts.joins)
+    revoke = (Revoke(facts.id, "it goes: its token and bundle go first"),) if open_join else ()
     if notice and _only_advice(verdict) and policy.rebalance is Rebalance.CORDON:
         advised = node and not node.heeds(notice, drains=False, at=facts.at)
-        return (Cordon(node.name, node.uid, verdict.reason, notice, drains=False),) if node and advised else ()
+        cordon = (Cordon(node.name, node.uid, verdict.reason, notice, drains=False),) if node and advised else ()
+        return (*cordon, *revoke)
 
     closing = node is not None and not node.heeds(notice, drains=True, at=facts.at)
     if node and closing:
         steps.append(Cordon(node.name, node.uid, verdict.reason, notice))
-    if serving := _serving(verdict, facts):
-        steps.append(LeaveLoadBalancers(facts.id, serving, verdict.reason))
-    if any(join.open for join in facts.joins):
-        steps.append(Revoke(facts.id, "it goes: its token and bundle go first"))
+    since = node.draining_since(facts.at) if node and not closing else None
+    times = times_of(verdict, since, policy.drain) if since else None
+    serving = _serving(verdict, facts)
+    out = (LeaveLoadBalancers(facts.id, serving, verdict.reason),) if serving else ()
+    if closing or (times and facts.at < times.requests_until):
+        steps += out  # one that refuses us holds up nothing for longer than requests may take to end
+    steps += revoke
     if closing:
         return (*steps, LookAgain(AT_ONCE, "it is closed for new work, now it is drained"))
 
-    since = node.draining_since(facts.at) if node else None
-    if node and since:
-        times = times_of(verdict, since, policy.drain)
+    if node and since and times:
         if wait := _requests_end(facts, times):
             return (*steps, LookAgain(SOON, wait))
         if isinstance(facts.pods, Unknown):
@@ -105,6 +109,8 @@ def leaving(verdict: Verdict, facts: Facts, policy: Policy) -> tuple[Step, ...]:
     if group and held:
         why = steps[0].reason if steps and isinstance(steps[0], Release) else "none of its pods is left on it"
         steps.append(CompleteHook(facts.id, group.name, Transition.TERMINATING, why))
+    if node is None:
+        steps += out
     return (*steps, *_then(verdict, facts))
 
 
@@ -159,8 +165,10 @@ def _empty(node: Node, drain: Drain, verdict: Verdict) -> tuple[Step, ...]:
 def _then(verdict: Verdict, facts: Facts) -> tuple[Step, ...]:
     """Look again while something is about to happen. For what AWS does on a day to come, the sweep looks."""
     notice = verdict.notice
-    if (verdict.member and verdict.member.terminating) or _ends(facts):
+    if _ends(facts):
         return (LookAgain(SOON, "it is not gone yet"),)
+    if verdict.member and verdict.member.terminating:  # EC2's event tells when it goes; others' hooks may hold it long
+        return (LookAgain(LATER, "it is not gone yet"),)
     if notice and notice.cause is Cause.SPOT:
         return (LookAgain(LATER, f"it is empty. {notice}"),)
     return ()

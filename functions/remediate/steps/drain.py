@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from functions.cluster.draining import because
 from functions.remediate.outside import Blocked, Kubernetes
 from functions.remediate.plan import SOON, Evict
 from functions.remediate.steps.waiting import Waiting
-
-_NAMED = 3
 
 
 def evict(step: Evict, kubernetes: Kubernetes, *, grace_s: int | None) -> Waiting | None:
@@ -18,6 +17,5 @@ def evict(step: Evict, kubernetes: Kubernetes, *, grace_s: int | None) -> Waitin
 
 
 def _reason(blocked: Sequence[Blocked], step: Evict) -> str:
-    named = "; ".join(f"{one.pod}: {one.reason}" for one in blocked[:_NAMED])
-    more = f"; and {len(blocked) - _NAMED} more" if len(blocked) > _NAMED else ""
-    return f"{len(blocked)} of {len(step.pods)} pods on {step.node_name} may not be evicted yet: {named}{more}"
+    named = because((one.pod, one.reason) for one in blocked)
+    return f"{len(blocked)} of {len(step.pods)} pods on {step.node_name} may not be evicted yet: {named}"

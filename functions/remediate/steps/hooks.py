@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from functions.errors import ConfigurationError, RetryableError
 from functions.remediate.outside import Outside
-from functions.remediate.plan import Heartbeat, Release
+from functions.remediate.plan import CompleteHook, Heartbeat, Release
 from functions.remediate.steps.waiting import Unchanged
 from functions.remediate.telling import tell_if_possible
 
@@ -31,13 +31,22 @@ def heartbeat(step: Heartbeat, outside: Outside, *, at: datetime) -> Unchanged:
     return Unchanged()
 
 
-def release(step: Release, outside: Outside, *, at: datetime) -> None:
+def complete(step: CompleteHook, outside: Outside) -> Unchanged | None:
+    """A machine may go on waiting in a hook that is somebody else's: then there is nothing for us to do about it."""
+    ours = outside.autoscaling.complete_hooks(step.instance, step.group, step.transition, abandon=step.abandon)
+    return None if ours else Unchanged()
+
+
+def release(step: Release, outside: Outside, *, at: datetime) -> Unchanged | None:
+    """Tell a person once; a machine that AWS leaves running for longer than it said is no news each minute."""
     text = (
         f"{step.reason}. The machine is no longer held: what still runs on it ends with it. Look at the disruption "
         "budgets that kept the pods, or give drains more time by REGROW_DRAIN_DEADLINE_S."
     )
     subject = f"{step.instance} goes without being drained"
-    tell_if_possible(outside, f"released#{step.instance}", subject, text, now=at, within=timedelta(days=1))
+    within = timedelta(days=1)
+    told = tell_if_possible(outside, f"released#{step.instance}", subject, text, now=at, within=within)
+    return None if told else Unchanged()
 
 
 def _try_unsay(key: str, outside: Outside) -> None:

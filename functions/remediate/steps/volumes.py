@@ -9,6 +9,8 @@ from functions.remediate.plan import SOON, AwaitDetach
 from functions.remediate.steps.waiting import Waiting
 from functions.remediate.telling import alert_once
 
+OVERDUE_LOOKED_AT = timedelta(minutes=1)  # it may take a person days
+
 
 def await_detach(
     step: AwaitDetach, outside: Outside, *, opened_at: datetime, at: datetime, deadline: timedelta
@@ -25,4 +27,5 @@ def await_detach(
         )
         subject = f"Volumes of {step.node_name} are not released"
         alert_once(outside, f"detach#{step.node_name}", subject, text, now=at, within=timedelta(days=1))
+        return Waiting(reason, OVERDUE_LOOKED_AT)
     return Waiting(reason, SOON)

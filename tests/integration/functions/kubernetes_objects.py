@@ -16,6 +16,7 @@ def node_json(name: str = ONE, **spec: Any) -> dict[str, Any]:
             "name": name,
             "uid": f"uid-of-{name}",
             "resourceVersion": "42",
+            "creationTimestamp": "2026-11-21T12:00:00Z",
             "labels": {"kubernetes.io/os": "linux"},
             "annotations": {},
         },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from tests.unit.functions.builders import pod
 
 PODS = tuple(pod(f"web-{number}") for number in range(5))
 EVERY_PATH = {f"/api/v1/namespaces/default/pods/web-{number}/eviction" for number in range(5)}
+BUDGETS = "/apis/policy/v1/poddisruptionbudgets?limit=500"
 VIOLATES = "Cannot evict pod as it would violate the pod's disruption budget."
 SEVERAL = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
 
@@ -86,6 +88,14 @@ def test_each_pod_is_evicted_only_under_its_uid() -> None:
     ]
 
 
+def test_a_grace_stands_in_for_the_pods_own() -> None:
+    with answering(EVICTED) as server:
+        assert edge(server).evict(PODS[:1], grace_s=10) == ()
+    (request,) = server.requests
+    assert isinstance(request.body, dict)
+    assert request.body["deleteOptions"] == {"gracePeriodSeconds": 10, "preconditions": {"uid": "uid-of-web-0"}}
+
+
 def test_no_pods_are_no_request() -> None:
     with answering(EVICTED) as server:
         assert edge(server).evict([]) == ()
@@ -139,6 +149,58 @@ def test_two_budgets_for_one_pod_are_told_as_something_that_a_person_has_to_mend
         (blocked,) = edge(server).evict(PODS[:1])
     assert blocked.reason.startswith(SEVERAL)
     assert "A person has to mend" in blocked.reason
+
+
+LABELLED = replace(PODS[0], labels={"app": "web", "tier": "front"})
+SELECTORS: dict[str, tuple[dict[str, Any] | None, bool]] = {
+    "none-at-all": (None, False),
+    "everything": ({}, True),
+    "label": ({"matchLabels": {"app": "web"}}, True),
+    "labels": ({"matchLabels": {"app": "web", "tier": "back"}}, False),
+    "in": ({"matchExpressions": [{"key": "app", "operator": "In", "values": ["db", "web"]}]}, True),
+    "in-without": ({"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}, False),
+    "not-in": ({"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["web"]}]}, False),
+    "not-in-without": ({"matchExpressions": [{"key": "zone", "operator": "NotIn", "values": ["a"]}]}, True),
+    "exists": ({"matchExpressions": [{"key": "tier", "operator": "Exists"}]}, True),
+    "exists-not": ({"matchExpressions": [{"key": "tier", "operator": "DoesNotExist"}]}, False),
+    "without": ({"matchExpressions": [{"key": "zone", "operator": "DoesNotExist"}]}, True),
+    "another-kind": ({"matchExpressions": [{"key": "tier", "operator": "Gt", "values": ["1"]}]}, False),
+    "both": (
+        {
+            "matchLabels": {"app": "web"},
+            "matchExpressions": [{"key": "tier", "operator": "NotIn", "values": ["front"]}],
+        },
+        False,
+    ),
+}
+
+
+def test_budgets_that_hold_one_pod_together_are_named_by_what_they_select() -> None:
+    def budget(name: str, selector: dict[str, Any] | None, namespace: str = "default") -> dict[str, Any]:
+        spec = {"minAvailable": 1} | ({} if selector is None else {"selector": selector})
+        return {"metadata": {"namespace": namespace, "name": name}, "spec": spec}
+
+    there = [budget(name, selector) for name, (selector, _) in SELECTORS.items()] + [budget("foreign", {}, "other")]
+    listed = answer_json({"metadata": {}, "items": there})
+    with answering(failure(500, SEVERAL), at={BUDGETS: listed}) as server:
+        (blocked,) = edge(server).evict([LABELLED])
+    assert blocked.reason.startswith(f"{SEVERAL} A person has to mend their selectors")
+    assert blocked.reason.rpartition(": ")[2].split(", ") == [name for name, (_, holds) in SELECTORS.items() if holds]
+
+
+def test_without_an_answer_about_budgets_the_api_servers_words_must_do() -> None:
+    with answering(failure(500, SEVERAL), at={BUDGETS: failure(500, "no")}) as server:
+        (blocked,) = edge(server).evict([LABELLED])
+    assert blocked.reason.startswith(SEVERAL)
+
+
+@pytest.mark.parametrize(
+    "why", ["pdb disruptions allowed is negative", "DisruptedPods map too big - too many evictions"]
+)
+def test_a_budget_that_cannot_count_holds_its_pod_and_is_named(why: str) -> None:
+    said = f'poddisruptionbudget.policy "web" is forbidden: {why}'
+    with answering(failure(403, said, reason="Forbidden")) as server:
+        assert edge(server).evict(PODS[:1]) == (Blocked(PODS[0], said),)
 
 
 OTHERWISE = {
@@ -209,7 +271,6 @@ def test_a_pod_whose_turn_comes_too_late_is_not_asked_for() -> None:
 
 
 OWNED = tuple(replace(one, owner="web") for one in PODS)
-BUDGETS = "/apis/policy/v1/poddisruptionbudgets?limit=500"
 
 
 def budgets(*namespaces: str) -> Answer:

@@ -39,7 +39,7 @@ def delete(kubernetes: KubernetesEdge) -> None:
 
 
 def delete_pods(kubernetes: KubernetesEdge) -> None:
-    kubernetes.delete_pods([pod()])
+    kubernetes.delete_pods([pod()], grace_s=0)
 
 
 CALLS = [read, list_nodes, fence, delete, delete_pods]
@@ -184,7 +184,7 @@ def test_credentials_that_cannot_be_read_name_where_they_should_be() -> None:
 def test_one_pod_that_could_not_be_deleted_is_told_after_all_others_were(failed: Answer) -> None:
     done = answer_json({"kind": "Status", "metadata": {}, "status": "Success"})
     with answering(failed, done) as server, pytest.raises(RetryableError):
-        edge(server.url).delete_pods([pod(f"web-{number}") for number in range(5)])
+        edge(server.url).delete_pods([pod(f"web-{number}") for number in range(5)], grace_s=0)
     assert {request.path for request in server.requests} == {
         f"/api/v1/namespaces/default/pods/web-{number}" for number in range(5)
     }

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from functions.cluster.machine import CORDONED_ANNOTATION, DRAINING_ANNOTATION, Node, Pod, Taint
+from functions.cluster.machine import (
+    CORDONED_ANNOTATION,
+    DRAINING_ANNOTATION,
+    EXCLUDED_ANNOTATION,
+    EXCLUDED_LABEL,
+    MARKS,
+    NOTICE_ANNOTATION,
+    Node,
+    Pod,
+    Taint,
+)
+from functions.cluster.notice import Cause, Notice
 from functions.edges.kubernetes import KubernetesEdge
 from functions.edges.kubernetes_api import Credentials
 from tests.integration.functions.answering import Request, Server, answer_json, answering
@@ -47,11 +59,13 @@ def test_a_node_is_read_whole() -> None:
         taints=(OUT_OF_SERVICE, UNREACHABLE),
         labels={"kubernetes.io/os": "linux"},
         annotations={},
+        created_at=NOW,
     )
 
 
 def test_a_node_that_has_just_come_is_read_with_what_it_has() -> None:
-    with answering(answer_json({"metadata": {"name": ONE, "uid": "u", "resourceVersion": "1"}})) as server:
+    metadata = {"name": ONE, "uid": "u", "resourceVersion": "1", "creationTimestamp": "2026-11-21T12:00:00Z"}
+    with answering(answer_json({"metadata": metadata})) as server:
         seen = edge(server).node(ONE)
     assert isinstance(seen, Node)
     assert (seen.ready, seen.provider_id, seen.addresses, seen.taints) == (False, "", (), ())
@@ -85,29 +99,49 @@ def test_a_fence_never_taints_twice() -> None:
 
 def test_a_cordon_says_that_it_is_ours_and_since_when_the_node_is_drained_and_leaves_taints_alone() -> None:
     with answering(answer_json(node_json())) as server:
-        edge(server).cordon(node(), at=NOW)
+        edge(server).cordon(node(), None, drains=True, at=NOW)
         patch = only_patch(server)
     at = "2026-11-21T12:00:00+00:00"
     assert patch["spec"] == {"unschedulable": True}
-    assert patch["metadata"]["annotations"] == {CORDONED_ANNOTATION: at, DRAINING_ANNOTATION: at}
+    marks = (CORDONED_ANNOTATION, DRAINING_ANNOTATION, EXCLUDED_ANNOTATION)
+    assert patch["metadata"]["annotations"] == dict.fromkeys(marks, at)
+    assert patch["metadata"]["labels"] == {EXCLUDED_LABEL: "true"}
+
+
+def test_a_cordon_writes_down_what_was_announced_and_without_a_drain_nothing_more() -> None:
+    notice = Notice(Cause.REBALANCE, "rebalance", NOW, NOW + timedelta(hours=1))
+    with answering(answer_json(node_json())) as server:
+        edge(server).cordon(node(), notice, drains=False, at=NOW)
+        metadata = only_patch(server)["metadata"]
+    assert set(metadata["annotations"]) == {CORDONED_ANNOTATION, NOTICE_ANNOTATION}
+    assert Notice.from_json(metadata["annotations"][NOTICE_ANNOTATION]) == notice
+    assert "labels" not in metadata
+
+
+def test_a_node_that_somebody_else_keeps_from_load_balancers_is_not_marked_as_ours() -> None:
+    with answering(answer_json(node_json())) as server:
+        edge(server).cordon(node(labels={EXCLUDED_LABEL: ""}), None, drains=True, at=NOW)
+        metadata = only_patch(server)["metadata"]
+    assert EXCLUDED_ANNOTATION not in metadata["annotations"]
+    assert "labels" not in metadata
 
 
 def test_a_drain_of_a_node_that_a_person_has_cordoned_leaves_the_cordon_theirs() -> None:
     with answering(answer_json(node_json())) as server:
-        edge(server).cordon(node(unschedulable=True), at=NOW)
-        assert set(only_patch(server)["metadata"]["annotations"]) == {DRAINING_ANNOTATION}
+        edge(server).cordon(node(unschedulable=True), None, drains=True, at=NOW)
+        assert set(only_patch(server)["metadata"]["annotations"]) == {DRAINING_ANNOTATION, EXCLUDED_ANNOTATION}
 
 
 def test_the_beginning_of_a_drain_is_written_once() -> None:
     with answering(answer_json(node_json())) as server:
-        edge(server).cordon(node(annotations={DRAINING_ANNOTATION: NOW.isoformat()}), at=NOW)
-        assert set(only_patch(server)["metadata"]["annotations"]) == {CORDONED_ANNOTATION}
+        edge(server).cordon(node(annotations={DRAINING_ANNOTATION: NOW.isoformat()}), None, drains=True, at=NOW)
+        assert DRAINING_ANNOTATION not in only_patch(server)["metadata"]["annotations"]
 
 
 @pytest.mark.parametrize("mark", ["then", "2026-11-21T12:00:00", (NOW + timedelta(hours=1)).isoformat()])
 def test_a_beginning_that_cannot_be_is_written_anew(mark: str) -> None:
     with answering(answer_json(node_json())) as server:
-        edge(server).cordon(node(annotations={DRAINING_ANNOTATION: mark}), at=NOW)
+        edge(server).cordon(node(annotations={DRAINING_ANNOTATION: mark}), None, drains=True, at=NOW)
         assert only_patch(server)["metadata"]["annotations"][DRAINING_ANNOTATION] == NOW.isoformat()
 
 
@@ -118,7 +152,11 @@ def test_a_cordon_by_somebody_else_is_not_marked_as_ours() -> None:
 
 
 def test_a_restored_node_loses_our_taint_and_our_cordon_alone() -> None:
-    ours = fenced(taints=(DEDICATED, OUT_OF_SERVICE), annotations={CORDONED_ANNOTATION: "then"})
+    ours = fenced(
+        taints=(DEDICATED, OUT_OF_SERVICE),
+        annotations={CORDONED_ANNOTATION: "then", EXCLUDED_ANNOTATION: "then"},
+        labels={EXCLUDED_LABEL: "true"},
+    )
     with answering(answer_json(node_json())) as server:
         edge(server).restore(ours)
         patch = only_patch(server)
@@ -126,13 +164,16 @@ def test_a_restored_node_loses_our_taint_and_our_cordon_alone() -> None:
         "taints": [{"key": "dedicated", "effect": "NoSchedule", "value": "gpu"}],
         "unschedulable": None,
     }
-    assert patch["metadata"]["annotations"] == {CORDONED_ANNOTATION: None, DRAINING_ANNOTATION: None}
+    assert patch["metadata"]["annotations"] == dict.fromkeys(MARKS)
+    assert patch["metadata"]["labels"] == {EXCLUDED_LABEL: None}
 
 
-def test_a_restored_node_that_a_person_had_cordoned_stays_cordoned() -> None:
+def test_a_restored_node_that_a_person_had_cordoned_and_excluded_stays_so() -> None:
     with answering(answer_json(node_json())) as server:
-        edge(server).restore(fenced())
-        assert "unschedulable" not in only_patch(server)["spec"]
+        edge(server).restore(fenced(labels={EXCLUDED_LABEL: "true"}))
+        patch = only_patch(server)
+    assert "unschedulable" not in patch["spec"]
+    assert "labels" not in patch["metadata"]
 
 
 def test_a_node_is_deleted_only_under_its_uid() -> None:
@@ -141,15 +182,20 @@ def test_a_node_is_deleted_only_under_its_uid() -> None:
     assert server.requests == [Request("DELETE", NODE_PATH, "application/json", {"preconditions": {"uid": "the-uid"}})]
 
 
-def test_pods_are_deleted_with_no_grace_each_only_under_its_uid() -> None:
+@pytest.mark.parametrize(
+    ("grace_s", "asked"), [(0, {"gracePeriodSeconds": 0}), (30, {"gracePeriodSeconds": 30}), (None, {})]
+)
+def test_pods_are_deleted_with_that_grace_or_their_own_each_only_under_its_uid(
+    grace_s: int | None, asked: dict[str, int]
+) -> None:
     with answering(answer_json({"kind": "Pod", "metadata": {}})) as server:
-        edge(server).delete_pods([pod("web-0"), pod("web-1")])
+        edge(server).delete_pods([pod("web-0"), pod("web-1")], grace_s=grace_s)
     assert sorted(server.requests, key=lambda request: request.path) == [
         Request(
             "DELETE",
             f"/api/v1/namespaces/default/pods/{name}",
             "application/json",
-            {"gracePeriodSeconds": 0, "preconditions": {"uid": f"uid-of-{name}"}},
+            {**asked, "preconditions": {"uid": f"uid-of-{name}"}},
         )
         for name in ("web-0", "web-1")
     ]
@@ -180,28 +226,52 @@ def test_the_api_server_is_asked_for_the_pods_of_one_node() -> None:
     assert server.requests[0].path == f"/api/v1/pods?fieldSelector=spec.nodeName%3D{ONE}&limit=500"
 
 
+SAFE_TO_EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict"
 CONTROLLER = {"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "one", "uid": "9", "controller": True}
+ONE_POD = Pod("a", "one", "1", finished=False)
 METADATA: dict[str, tuple[dict[str, Any], Pod]] = {
-    "one that nothing is said about": ({}, Pod("a", "one", "1", finished=False)),
+    "one that nothing is said about": ({}, ONE_POD),
     "one whose deletion has begun": (
         {"deletionTimestamp": "2026-11-21T12:00:00Z", "deletionGracePeriodSeconds": 30},
-        Pod("a", "one", "1", finished=False, ending=True),
+        replace(ONE_POD, ending=True, gone_by=NOW),
+    ),
+    "one that was made then": ({"creationTimestamp": "2026-11-21T12:00:00Z"}, replace(ONE_POD, created_at=NOW)),
+    "one with labels": ({"labels": {"app": "web"}}, replace(ONE_POD, labels={"app": "web"})),
+    "one that is not safe to evict": (
+        {"annotations": {SAFE_TO_EVICT: "false"}},
+        replace(ONE_POD, opts_out=f"{SAFE_TO_EVICT}=false"),
+    ),
+    "one that is safe to evict": ({"annotations": {SAFE_TO_EVICT: "true"}}, ONE_POD),
+    "one that says nothing sensible about it": (
+        {"annotations": {SAFE_TO_EVICT: "False", "regrow.dev/do-not-evict": "false"}},
+        ONE_POD,
+    ),
+    "one that is not to be evicted by us": (
+        {"annotations": {SAFE_TO_EVICT: "true", "regrow.dev/do-not-evict": "true"}},
+        replace(ONE_POD, opts_out="regrow.dev/do-not-evict=true"),
     ),
     "a static pod's": (
         {
             "annotations": {"kubernetes.io/config.source": "file", "kubernetes.io/config.mirror": "8d1d"},
             "ownerReferences": [CONTROLLER | {"apiVersion": "v1", "kind": "Node"}],
         },
-        Pod("a", "one", "1", finished=False, mirror=True, owner="9"),
+        replace(ONE_POD, mirror=True, owner="9", owner_kind="Node"),
     ),
-    "a DaemonSet's": ({"ownerReferences": [CONTROLLER]}, Pod("a", "one", "1", finished=False, daemon=True, owner="9")),
+    "a DaemonSet's": (
+        {"ownerReferences": [CONTROLLER]},
+        replace(ONE_POD, daemon=True, owner="9", owner_kind="DaemonSet"),
+    ),
     "a ReplicaSet's": (
         {"ownerReferences": [CONTROLLER | {"kind": "ReplicaSet"}]},
-        Pod("a", "one", "1", finished=False, owner="9"),
+        replace(ONE_POD, owner="9", owner_kind="ReplicaSet"),
     ),
     "one that a DaemonSet owns and does not control": (
         {"ownerReferences": [CONTROLLER | {"controller": False}, CONTROLLER | {"kind": "Job", "uid": "7"}]},
-        Pod("a", "one", "1", finished=False, owner="7"),
+        replace(ONE_POD, owner="7", owner_kind="Job"),
+    ),
+    "one that somebody owns and nobody controls": (
+        {"ownerReferences": [{key: CONTROLLER[key] for key in ("apiVersion", "kind", "name", "uid")}]},
+        ONE_POD,
     ),
 }
 
@@ -210,6 +280,31 @@ METADATA: dict[str, tuple[dict[str, Any], Pod]] = {
 def test_a_pod_says_what_a_drain_has_to_know(whose: str) -> None:
     metadata, expected = METADATA[whose]
     raw = {"metadata": {"namespace": "a", "name": "one", "uid": "1"} | metadata, "status": {"phase": "Running"}}
+    with answering(answer_json({"metadata": {}, "items": [raw]})) as server:
+        assert edge(server).pods_on(ONE) == (expected,)
+
+
+SPECS: dict[str, tuple[dict[str, Any], Pod]] = {
+    "one with a priority": ({"priority": 2_000_001_000}, replace(ONE_POD, priority=2_000_001_000)),
+    "one with data on the machine": (
+        {"volumes": [{"name": "token", "projected": {}}, {"name": "scratch", "emptyDir": {}}]},
+        replace(ONE_POD, local_data=True),
+    ),
+    "one with data in the machine's memory": (
+        {"volumes": [{"name": "scratch", "emptyDir": {"medium": "Memory"}}]},
+        replace(ONE_POD, local_data=True),
+    ),
+    "one with data elsewhere": (
+        {"volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}, {"name": "c", "configMap": {}}]},
+        ONE_POD,
+    ),
+}
+
+
+@pytest.mark.parametrize("which", SPECS)
+def test_a_pod_says_what_it_would_lose_and_when_its_turn_is(which: str) -> None:
+    spec, expected = SPECS[which]
+    raw = {"metadata": {"namespace": "a", "name": "one", "uid": "1"}, "spec": spec, "status": {"phase": "Running"}}
     with answering(answer_json({"metadata": {}, "items": [raw]})) as server:
         assert edge(server).pods_on(ONE) == (expected,)
 

@@ -6,6 +6,8 @@ from datetime import timedelta
 
 import pytest
 
+from functions.cluster.draining import DrainPolicy, Found, Overdue
+from functions.cluster.policy import Policy, Rebalance
 from functions.errors import ConfigurationError
 from functions.settings import Settings
 from tests.unit.functions.builders import ENVIRONMENT
@@ -45,6 +47,39 @@ def test_a_missing_setting_is_named(name: str, value: str | None) -> None:
         ("REGROW_MAX_IN_FLIGHT", "9" * 5000),
         ("REGROW_DETACH_DEADLINE_S", "9"),
         ("REGROW_DETACH_DEADLINE_S", "six minutes"),
+        ("REGROW_DRAIN_DEADLINE_S", "9"),
+        ("REGROW_DRAIN_DEADLINE_S", "172801"),
+        ("REGROW_DRAIN_OVERDUE", "Release"),
+        ("REGROW_DRAIN_OVERDUE", "force"),
+        ("REGROW_DRAIN_UNMANAGED", "delete"),
+        ("REGROW_DRAIN_LOCAL_DATA", "release"),
+        ("REGROW_DRAIN_EVICTION", "no"),
+        ("REGROW_DRAIN_GRACE_S", "0"),
+        ("REGROW_DRAIN_GRACE_S", "-1"),
+        ("REGROW_DRAIN_GRACE_S", "30s"),
+        ("REGROW_DRAIN_GRACE_S", "3600"),
+        ("REGROW_DRAIN_STUCK_S", "0"),
+        ("REGROW_DRAIN_STUCK_S", "7200"),
+        ("REGROW_DRAIN_BY_PRIORITY", "true"),
+        ("REGROW_REBALANCE", "leave"),
+        ("REGROW_DRAIN_SELECTOR", "app"),
+        ("REGROW_DRAIN_SELECTOR", "=web"),
+        ("REGROW_DRAIN_SELECTOR", "app==web"),
+        ("REGROW_DRAIN_SELECTOR", "app!=web"),
+        ("REGROW_DRAIN_SELECTOR", "app in (web)"),
+        ("REGROW_DRAIN_SELECTOR", "app=web,"),
+        ("REGROW_DRAIN_SELECTOR", ",app=web"),
+        ("REGROW_DRAIN_SELECTOR", "app=web,app=db"),
+        ("REGROW_DRAIN_SELECTOR", "app=web,app=web"),
+        ("REGROW_DRAIN_SELECTOR", "app=-web"),
+        ("REGROW_DRAIN_SELECTOR", "-app=web"),
+        ("REGROW_DRAIN_SELECTOR", f"app={'w' * 64}"),
+        ("REGROW_DRAIN_SELECTOR", f"{'a' * 64}=web"),
+        ("REGROW_DRAIN_SELECTOR", "/app=web"),
+        ("REGROW_DRAIN_SELECTOR", "Example.com/app=web"),
+        ("REGROW_DRAIN_SELECTOR", "example..com/app=web"),
+        ("REGROW_DRAIN_SELECTOR", f"{'a' * 254}/app=web"),
+        ("REGROW_DRAIN_SELECTOR", "a/b/app=web"),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_value_and_what_it_must_be(name: str, value: str) -> None:
@@ -54,12 +89,61 @@ def test_a_wrong_setting_is_named_with_its_value_and_what_it_must_be(name: str, 
 
 
 def test_everything_that_is_wrong_is_said_at_once_with_the_remedy() -> None:
+    wrong = {"REGROW_MAX_IN_FLIGHT": "0", "REGROW_DRAIN_OVERDUE": "?", "REGROW_DRAIN_SELECTOR": "?"}
     with pytest.raises(ConfigurationError) as error:
-        Settings.from_env({"REGROW_MAX_IN_FLIGHT": "0"})
-    assert [name for name in (*ENVIRONMENT, "REGROW_MAX_IN_FLIGHT") if name not in str(error.value)] == []
+        Settings.from_env(wrong)
+    assert [name for name in (*ENVIRONMENT, *wrong) if name not in str(error.value)] == []
     assert "make deploy" in str(error.value)
 
 
 def test_numbers_may_be_set_within_their_limits() -> None:
     settings = Settings.from_env(ENVIRONMENT | {"REGROW_MAX_IN_FLIGHT": "10", "REGROW_DETACH_DEADLINE_S": "60"})
     assert (settings.max_in_flight, settings.detach_deadline) == (10, timedelta(minutes=1))
+
+
+def test_drains_do_what_kubectl_does_with_all_flags_unless_told_otherwise() -> None:
+    assert Settings.from_env(ENVIRONMENT).policy == Policy()
+    assert Settings.from_env(ENVIRONMENT).drain == DrainPolicy(
+        deadline=timedelta(hours=1), overdue=Overdue.RELEASE, unmanaged=Found.EVICT, local_data=Found.EVICT, evict=True
+    )
+
+
+def test_each_part_of_a_policy_may_be_set() -> None:
+    settings = Settings.from_env(
+        ENVIRONMENT
+        | {
+            "REGROW_JOIN_DEADLINE_S": "600",
+            "REGROW_REBALANCE": "drain",
+            "REGROW_DRAIN_DEADLINE_S": "900",
+            "REGROW_DRAIN_OVERDUE": "delete",
+            "REGROW_DRAIN_UNMANAGED": "keep",
+            "REGROW_DRAIN_LOCAL_DATA": " keep ",
+            "REGROW_DRAIN_EVICTION": "delete",
+            "REGROW_DRAIN_GRACE_S": "30",
+            "REGROW_DRAIN_SELECTOR": "app=web, example.com/tier=front,empty=",
+            "REGROW_DRAIN_BY_PRIORITY": "yes",
+            "REGROW_DRAIN_STUCK_S": "60",
+        }
+    )
+    drain = DrainPolicy(
+        deadline=timedelta(minutes=15),
+        overdue=Overdue.DELETE,
+        unmanaged=Found.KEEP,
+        local_data=Found.KEEP,
+        evict=False,
+        grace_s=30,
+        selector=(("app", "web"), ("example.com/tier", "front"), ("empty", "")),
+        by_priority=True,
+        stuck_after=timedelta(minutes=1),
+    )
+    assert settings.policy == Policy(timedelta(minutes=10), drain, Rebalance.DRAIN)
+    assert (settings.drain, settings.join_deadline) == (drain, timedelta(minutes=10))
+
+
+@pytest.mark.parametrize("name", ["REGROW_DRAIN_GRACE_S", "REGROW_DRAIN_STUCK_S"])
+def test_times_that_do_not_fit_into_a_drain_are_refused_with_the_numbers(name: str) -> None:
+    with pytest.raises(
+        ConfigurationError, match=f"{name} is '60'; it must be less than REGROW_DRAIN_DEADLINE_S, which is 60"
+    ):
+        Settings.from_env(ENVIRONMENT | {name: "60", "REGROW_DRAIN_DEADLINE_S": "60"})
+    assert Settings.from_env(ENVIRONMENT | {name: "59", "REGROW_DRAIN_DEADLINE_S": "60"})
