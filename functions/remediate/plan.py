@@ -230,8 +230,8 @@ class LookAgain:
 
 Step = (
     OpenCase | Cordon | Fence | Restore | DeletePods | Evict | DeleteOverdue | LeaveLoadBalancers | JoinLoadBalancers
-    | AwaitDetach | DeleteNode | CompleteHook | Heartbeat | Release | Mint | Revoke | Approve | GiveUpLaunch | CountAbandoned
-    | SuspendLaunch | ForgetAbandoned | AwaitReplacement | CloseCase | LookAgain
+    | AwaitDetach | DeleteNode | CompleteHook | Heartbeat | Release | Mint | Revoke | Approve | GiveUpLaunch
+    | CountAbandoned | SuspendLaunch | ForgetAbandoned | AwaitReplacement | CloseCase | LookAgain
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ import boto3
 from pyroute2 import IPRoute
 
 from infra.local.building import emulator
+from infra.local.cloud.access import trail
 from infra.local.cloud.balancing import balancer_api
 from infra.local.cloud.balancing.balancer import Balancer
 from infra.local.cloud.delays import Delays
@@ -30,6 +31,7 @@ from infra.local.cloud.queues import fifo
 from infra.local.cloud.server import Cloud
 from infra.local.machines.files import KUBERNETES_VERSION
 from infra.local.machines.machines import Machines
+from infra.local.machines.paper import PaperBeside
 from infra.local.network.bridge import BRIDGE
 from infra.local.network.plan import AWS_ENDPOINT, METADATA, VPC
 from infra.local.places import WorldPlace
@@ -87,7 +89,7 @@ def assemble(place: WorldPlace) -> tuple[Cloud, Sequence[Part]]:
     bus = EventBus(functions, delay_s=delays.eventbridge_s, log=place.log / "events.log")
     balancer = Balancer(claim=claim)
     cloud = Cloud(
-        Machines.of_world(place.name),
+        PaperBeside(Machines.of_world(place.name)),
         delays,
         bus.publish,
         host=str(AWS_ENDPOINT),
@@ -100,7 +102,7 @@ def assemble(place: WorldPlace) -> tuple[Cloud, Sequence[Part]]:
     lambda_api.install(functions)
     topic_api.install(functions)
     rule_api.install(bus)
-    balancer_api.install(balancer.health_of, balancer.second_s)
+    balancer_api.install(balancer.health_of, balancer.second_s, delays.deregistration_s)
     load_balancers.install()
     return cloud, (functions, bus, Schedules(bus), Pollers(functions, pickup_s=delays.poller_s), balancer)
 
@@ -144,6 +146,7 @@ def _log_to(file: Path) -> None:
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     logging.basicConfig(filename=file, level=logging.INFO, format=form)
     logging.getLogger("botocore").setLevel(logging.WARNING)
+    trail.write_to(file.with_name("trail.log"))
 
 
 if __name__ == "__main__":

@@ -32,6 +32,10 @@ class Delays:
     """After a launch that failed, until the group tries again."""
     hook_second_s: float
     """How long one second of a lifecycle hook's timeout lasts. Other than 1 only in tests: the least is 30 s."""
+    notice_second_s: float
+    """How long one second of a Spot interruption's notice lasts. Other than 1 only in tests: the least is 2 min."""
+    deregistration_s: float
+    """The deregistration delay of a target group for which nobody has set one."""
     eventbridge_s: float
     """From an event to its delivery to a rule's targets."""
     poller_s: float
@@ -62,6 +66,8 @@ INSTANT = Delays(
     autoscaling_step_s=0.0,
     autoscaling_retry_s=1.0,
     hook_second_s=1.0,
+    notice_second_s=1.0,
+    deregistration_s=0.0,
     eventbridge_s=0.0,
     poller_s=0.0,
     async_retry_s=(1.0, 2.0),
@@ -88,6 +94,9 @@ AWS = Delays(
     # Auto Scaling user guide: a failed launch is tried again, less often each time, from about a minute on.
     autoscaling_retry_s=60.0,
     hook_second_s=1.0,
+    notice_second_s=1.0,
+    # Elastic Load Balancing user guides, "Deregistration delay": the default.
+    deregistration_s=300.0,
     # EventBridge user guide: "about half a second" typically.
     eventbridge_s=0.5,
     # Lambda developer guide: the pollers long-poll, so a message is found as soon as it is visible.

@@ -16,7 +16,8 @@ from moto.moto_server.werkzeug_app import (
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from infra.local.cloud.access.gate import Application, Gate
-from infra.local.cloud.compute import ec2_api
+from infra.local.cloud.balancing import classic
+from infra.local.cloud.compute import ec2_api, experiments
 from infra.local.cloud.compute.metadata import MetadataServer
 from infra.local.cloud.delays import Delays
 from infra.local.cloud.events.happenings import Publish
@@ -105,6 +106,8 @@ class Cloud:
             backends.clear()
         used.clear()
         ec2_api.install(self.surroundings)
+        experiments.install()
+        classic.install()
         autoscaling_api.install(self.surroundings)
         resources.install()
 

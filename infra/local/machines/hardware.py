@@ -9,13 +9,17 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class MachineSpec:
-    """One machine as EC2 orders it. `role_hint` is the group's `regrow:role` tag, for logs only."""
+    """One machine as EC2 orders it. `role_hint` is the group's `regrow:role` tag, for logs only.
+
+    `on_paper`: nothing is to run (see paper.py).
+    """
 
     instance_id: str
     address: IPv4Address
     hostname: str
     subnet: IPv4Network
     role_hint: str = ""
+    on_paper: bool = False
 
 
 class Hardware(Protocol):

@@ -7,17 +7,18 @@ machines can share one copy of them, and its pages in memory; only containerd's 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from infra.local.linux import namespaces
 from infra.local.machines.files import containerd_settings
-from infra.local.places import take_lock
+from infra.local.places import WorldPlace, take_lock
 
 READY_WITHIN_S = 60.0
 UNPACKED_WITHIN_S = 300.0
@@ -42,7 +43,7 @@ def ensure(programs: Path, state: Path, progress: Callable[[str], None]) -> Path
         store = stores / key
         if not store.is_dir():
             progress("unpacking the images")
-            _remove_others(stores)
+            remove_unused(state)
             _make(programs, archive, stores / "new", store)
         return store
     finally:
@@ -119,8 +120,20 @@ def _wait_for_socket(socket: Path, daemon: subprocess.Popen[bytes], log: Path) -
         time.sleep(0.02)
 
 
-def _remove_others(stores: Path) -> None:
-    """Of earlier versions, and what an interrupted unpacking left. Machines keep their links to what they use."""
-    for entry in stores.iterdir():
-        if entry.is_dir():
+def remove_unused(state: Path) -> None:
+    """Of earlier versions, and what an interrupted unpacking left. A world that is up keeps its own."""
+    used = set(_used_by_worlds(state))
+    for entry in (state / "image-stores").iterdir():
+        if entry.is_dir() and str(entry) not in used:
             shutil.rmtree(entry)
+
+
+def _used_by_worlds(state: Path) -> Iterator[str]:
+    for place in WorldPlace.every(state):
+        if not place.settings.exists():
+            continue
+        lock = take_lock(place.lock)
+        if lock is None:
+            yield json.loads(place.settings.read_text())["image_store"]
+        else:
+            os.close(lock)

@@ -27,6 +27,7 @@ KERNEL_SETTINGS: Mapping[str, str] = {
     "kernel/keys/root_maxbytes": "25000000",
 }
 _OWN_DIRECTORIES = {"containerd": 0o711, "kubelet": 0o750, "etcd": 0o700, "regrow": 0o755}
+_STORAGE = "opt/regrow/storage"
 # A host that runs containers or Kubernetes itself must not show through.
 _HIDDEN = ["etc/kubernetes", "etc/cni", "etc/containerd", "etc/regrow", "var/lib/cni", "var/lib/cloud"]
 _DEVICES = ["null", "zero", "full", "random", "urandom", "tty", "kmsg"]
@@ -76,6 +77,9 @@ def _mount_disk(place: MachinePlace, root: Path) -> None:
         (root / "var/lib" / name).mkdir(parents=True, exist_ok=True)
         bind(place.disk / name, root / "var/lib" / name)
     bind(place.log, root / "var/log")
+    for directory in (place.storage, root / _STORAGE):
+        directory.mkdir(parents=True, exist_ok=True)
+    bind(place.storage, root / _STORAGE)
 
 
 def _write(path: Path, text: str) -> None:

@@ -22,6 +22,7 @@ from infra.local.cloud.access.access import UnknownAccessError
 _CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/\d{8}/([^/]+)/([^/]+)/aws4_request")
 _MODELS = {"elasticloadbalancing": "elbv2", "monitoring": "cloudwatch"}
 """Where botocore's name of a service is not the one that requests are signed for."""
+_CLASSIC = "2012-06-01"
 _PREFIXES = {"monitoring": "cloudwatch"}
 """Where the prefix of a service's actions is not the one that requests are signed for."""
 
@@ -74,13 +75,20 @@ def read(environ: dict[str, Any], signed: Signature, account: str) -> Call:
         # moto could take the operation from the one and this module from the other.
         raise UnknownAccessError(f"{signed.service}: an operation in the query and one in the body")
     try:
-        model = get_service_model(_MODELS.get(signed.service, signed.service))
+        model = get_service_model(_model_name(signed.service, request))
         operation, in_path = get_service_router(model.service_name).match(request)
     except (DataNotFoundError, NotFound, NotImplementedError) as error:
         raise UnknownAccessError(f"{signed.service}: {request.method} {request.path} is no operation") from error
     params = _parsed(operation, request, in_path)
     service = _PREFIXES.get(signed.service, signed.service)
     return Call(service, str(operation.name), params, signed.region, account)
+
+
+def _model_name(service: str, request: Request) -> str:
+    """Classic load balancers are called under the same name as the others, in an older version of the API."""
+    if service == "elasticloadbalancing" and request.values.get("Version") == _CLASSIC:
+        return "elb"
+    return _MODELS.get(service, service)
 
 
 def _parsed(operation: OperationModel, request: Request, in_path: Mapping[str, Any]) -> dict[str, Any]:

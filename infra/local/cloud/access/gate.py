@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from infra.local.cloud.access import calls, refusals
+from infra.local.cloud.access import calls, refusals, trail
 from infra.local.cloud.access.access import UnknownAccessError, context_of
 from infra.local.cloud.access.authority import Authority
 from infra.local.cloud.access.calls import Signature
@@ -61,6 +61,7 @@ class Gate:
                 decision = self._authority.decision(who.arn, who.role_arn, access, context)
                 if decision is not Decision.ALLOWED:
                     return refusals.denied(who.arn, access, decision, signed.service, json_form)
+            trail.keep(who, call, int(environ.get("CONTENT_LENGTH") or 0))
         except UnknownAccessError as error:
             name = who.arn if who else signed.access_key
             log.error("cannot decide: principal=%s service=%s: %s", name, signed.service, error)

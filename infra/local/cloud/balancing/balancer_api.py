@@ -56,9 +56,11 @@ class ProbedTargetGroup(FakeTargetGroup):
 
     health_of: HealthOf
     second_s = 1.0
+    deregistration_s = 300.0
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
+        self.attributes["deregistration_delay.timeout_seconds"] = f"{self.deregistration_s:.0f}"
         self.draining_since: dict[str, tuple[dict[str, Any], float]] = {}
         if self.protocol in ("TCP", "TLS", "UDP", "TCP_UDP"):
             self.attributes.update(_NETWORK_DEFAULTS)
@@ -145,9 +147,12 @@ class BalancedELB(ELBv2Backend):
         return next(address for address in free if address not in taken)
 
 
-def install(health_of: HealthOf, second_s: float = 1.0) -> None:
-    """Put the extension in place, before the first backend is made. `second_s`: see Balancer."""
+def install(health_of: HealthOf, second_s: float = 1.0, deregistration_s: float = 300.0) -> None:
+    """Put the extension in place, before the first backend is made. `second_s`: see Balancer.
+
+    `deregistration_s`: the deregistration delay of target groups for which none is set.
+    """
     replace(models, "FakeLoadBalancer", AddressedLoadBalancer)
-    probed = {"health_of": staticmethod(health_of), "second_s": second_s}
+    probed = {"health_of": staticmethod(health_of), "second_s": second_s, "deregistration_s": deregistration_s}
     replace(models, "FakeTargetGroup", type("ProbedGroup", (ProbedTargetGroup,), probed))
     put_in_place(models.elbv2_backends, BalancedELB)

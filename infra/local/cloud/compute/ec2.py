@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from moto.core.types import Base64EncodedString
 from moto.ec2 import urls as ec2_urls
 from moto.ec2.exceptions import (
     EC2ClientError,
+    FilterNotImplementedError,
     InvalidParameterCombination,
     OperationDisableApiStopNotPermitted,
     OperationNotPermitted4,
@@ -17,10 +19,14 @@ from moto.ec2.exceptions import (
 from moto.ec2.models import EC2Backend
 from moto.ec2.models.instances import Instance, InstanceState, Reservation
 from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE, get_prefix
+from moto.elb.models import elb_backends
 from moto.elbv2.models import elbv2_backends
 
 from infra.local.cloud.compute.instances import MachineInstance
+from infra.local.cloud.compute.maintenance import Maintenance
 from infra.local.cloud.compute.power import Power
+from infra.local.cloud.compute.spot import ONE_TIME, Spot
+from infra.local.cloud.events.happenings import Place
 from infra.local.cloud.surroundings import Surroundings
 
 NO_TOKEN = "ABCDE"  # noqa: S105 - not a secret
@@ -28,6 +34,21 @@ NO_TOKEN = "ABCDE"  # noqa: S105 - not a secret
 
 CONSOLE_BYTES = 64 * 1024
 """How much of a console's output EC2 keeps (API reference, GetConsoleOutput)."""
+
+EVENT_FILTERS = {
+    "event.code": "Code",
+    "event.description": "Description",
+    "event.instance-event-id": "InstanceEventId",
+}
+"""Filters of DescribeInstanceStatus that are about events, and what of an event they compare."""
+
+SPOT_FILTERS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "instance-id": lambda request: str(request["InstanceId"]),
+    "spot-instance-request-id": lambda request: str(request["SpotInstanceRequestId"]),
+    "state": lambda request: str(request["State"]),
+    "status-code": lambda request: str(request["Status"]["Code"]),
+    "type": lambda request: str(request["Type"]),
+}
 
 Moved = list[tuple[Instance, InstanceState]]
 """Instances, each with the state that it was in before."""
@@ -42,6 +63,9 @@ class MachinesBackend(EC2Backend):
         self._by_token: dict[str, Reservation] = {}
         super().__init__(region_name, account_id)
         self.power = Power(surroundings, self)
+        place = Place(account_id, region_name)
+        self.spot = Spot(surroundings, place, self.power)
+        self.maintenance = Maintenance(surroundings, place, self._machine, self.power)
 
     def reset(self) -> None:
         """Nothing: moto throws a backend away right after it has reset it."""
@@ -67,6 +91,10 @@ class MachinesBackend(EC2Backend):
                 kwargs["metadata_options"] = template.get("MetadataOptions", {})
             reservation = super().run_instances(image_id, count, user_data, security_group_names, **kwargs)
             self._give_profiles(reservation, kwargs, template)
+            market = template.get("InstanceMarketOptions", {})
+            if (kwargs.get("instance_market_options") or market.get("MarketType")) == "spot":
+                for instance in reservation.instances:
+                    self.spot.open(MachineInstance.of(instance), market.get("SpotOptions", {}))
             if token and token != NO_TOKEN:
                 self._by_token[token] = reservation
         for instance in reservation.instances:
@@ -87,6 +115,14 @@ class MachinesBackend(EC2Backend):
                 if instance.disable_api_stop is True:
                     raise OperationDisableApiStopNotPermitted(instance.id)
                 _require(instance, ("running", "stopping", "stopped"), "stopped")
+                request = self.spot.request_of(instance.id)
+                if request is not None and request.kind == ONE_TIME:
+                    raise EC2ClientError(
+                        "UnsupportedOperation",
+                        f"You can't stop the Spot Instance '{instance.id}' because it is associated with a one-time "
+                        "Spot Instance request. You can only stop Spot Instances associated with persistent Spot "
+                        "Instance requests.",
+                    )
         return [self._begin(instance, "stop", skip_os) for instance in instances]
 
     def terminate_instances(self, instance_ids: list[str], *, skip_os: bool = False) -> Moved:
@@ -113,12 +149,31 @@ class MachinesBackend(EC2Backend):
         return self.surroundings.hardware.console(self.get_instance(instance_id).id, CONSOLE_BYTES)
 
     def describe_instance_status(
-        self, instance_ids: list[str], include_all_instances: bool, filters: Any
-    ) -> list[Instance]:
-        instances: list[Instance] = super().describe_instance_status(instance_ids, include_all_instances, filters)
+        self, instance_ids: list[str], include_all_instances: bool, filters: dict[str, list[str]]
+    ) -> list[MachineInstance]:
+        """`filters` by name; those of events let an instance through that has one event for which all of them hold."""
+        of_events = {member: filters[name] for name, member in EVENT_FILTERS.items() if name in filters}
+        others = {name: values for name, values in filters.items() if name not in EVENT_FILTERS}
+        found = super().describe_instance_status(instance_ids, include_all_instances, others)
+        instances = [MachineInstance.of(instance) for instance in found]
+        if of_events:
+            instances = [each for each in instances if any(_fits(event, of_events) for event in each.events)]
         for instance in instances:
-            self.power.check(MachineInstance.of(instance))
+            self.power.check(instance)
         return instances
+
+    def describe_spot_instance_requests(
+        self, filters: dict[str, list[str]] | None = None, spot_instance_ids: list[str] | None = None
+    ) -> list[dict[str, Any]]:
+        """Only those of instances that were launched as Spot instances: nothing here asks by RequestSpotInstances."""
+        requests = [request.described() for request in self.spot.requests()]
+        if spot_instance_ids:
+            requests = [request for request in requests if request["SpotInstanceRequestId"] in spot_instance_ids]
+        for name, values in (filters or {}).items():
+            if name not in SPOT_FILTERS:
+                raise FilterNotImplementedError(name, "DescribeSpotInstanceRequests")
+            requests = [request for request in requests if SPOT_FILTERS[name](request) in values]
+        return requests
 
     def get_multi_instances_by_id(self, instance_ids: list[str], filters: Any = None) -> list[Instance]:
         _require_ids(instance_ids)
@@ -168,10 +223,18 @@ class MachinesBackend(EC2Backend):
                     if not reservation.instances:
                         del self.reservations[key]
             self.tags.pop(instance.id, None)
+            self.spot.forget(instance.id)
 
     def forget_targets(self, instance_id: str) -> None:
-        """A terminated instance is no target any more."""
+        """A terminated instance is no target any more, and behind no classic load balancer."""
+        elb = elb_backends[self.account_id][self.region_name]
+        for name in list(elb.load_balancers):
+            elb.deregister_instances(name, [instance_id])
         elbv2_backends[self.account_id][self.region_name].notify_terminate_instances([instance_id])
+
+    def _machine(self, instance_id: str) -> MachineInstance:
+        _require_ids([instance_id])
+        return MachineInstance.of(self.get_instance(instance_id))
 
     def _begin(self, instance: Instance, verb: str, skip_os: bool = False) -> tuple[Instance, InstanceState]:
         machine = MachineInstance.of(instance)
@@ -201,6 +264,10 @@ class MachinesBackend(EC2Backend):
                 self.associate_iam_instance_profile(
                     instance.id, iam_instance_profile_name=name, iam_instance_profile_arn=arn
                 )
+
+
+def _fits(event: dict[str, Any], wanted: dict[str, list[str]]) -> bool:
+    return all(event[member] in values for member, values in wanted.items())
 
 
 def _require(instance: Instance, states: tuple[str, ...], participle: str) -> None:

@@ -9,15 +9,19 @@ from typing import Any, cast
 from moto.core.responses import ActionResult
 from moto.core.utils import utcnow
 from moto.ec2 import urls as ec2_urls
+from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models import ec2_backends
 from moto.ec2.models import instances as moto_instances
 from moto.ec2.models import subnets as moto_subnets
 from moto.ec2.responses import EC2Response
 from moto.ec2.utils import parse_user_data
 
+from infra.local.cloud.compute import maintenance_api
 from infra.local.cloud.compute.ec2 import MachinesBackend, Moved
 from infra.local.cloud.compute.instances import MachineInstance, MachineSubnet
 from infra.local.cloud.surroundings import Surroundings
+
+PAGE = 1000
 
 
 class MachinesResponse(EC2Response):
@@ -39,6 +43,30 @@ class MachinesResponse(EC2Response):
         self.error_on_dryrun()
         return _moved("StartingInstances", self._machines.start_instances(self._get_param("InstanceIds", [])))
 
+    def run_instances(self) -> ActionResult:
+        """With the SpotOptions of the request, of which moto hands on the market's name alone."""
+        answer = super().run_instances()
+        if options := self._get_param("InstanceMarketOptions.SpotOptions", {}):
+            for instance in answer.result.instances:
+                self._machines.spot.open(MachineInstance.of(instance), options)
+        return answer
+
+    def describe_instance_status(self) -> ActionResult:
+        self.error_on_dryrun()
+        found = self._machines.describe_instance_status(
+            self._get_param("InstanceIds", []),
+            bool(self._get_bool_param("IncludeAllInstances", False)),
+            self._filters_from_querystring(),
+        )
+        return self._paged("InstanceStatuses", [(instance.id, _status(instance)) for instance in found])
+
+    def describe_spot_instance_requests(self) -> ActionResult:
+        self.error_on_dryrun()
+        found = self._machines.describe_spot_instance_requests(
+            self._filters_from_querystring(), self._get_param("SpotInstanceRequestIds", [])
+        )
+        return self._paged("SpotInstanceRequests", [(request["SpotInstanceRequestId"], request) for request in found])
+
     def get_console_output(self) -> ActionResult:
         """Without `Output` as long as there is none, as in EC2."""
         self.error_on_dryrun()
@@ -56,14 +84,39 @@ class MachinesResponse(EC2Response):
             self._get_param("SourceVersion"),
         )
         data = {**(template.get_version(source).data if source else {}), **made["LaunchTemplateData"]}
-        if "UserData" in data:
+        if isinstance(data.get("UserData"), str):  # the source version's is parsed already
             data["UserData"] = parse_user_data(data["UserData"])
         template.get_version(made["VersionNumber"]).data = made["LaunchTemplateData"] = data
         return answer
 
+    def _paged(self, title: str, entries: list[tuple[str, Any]]) -> ActionResult:
+        """One page of named entries; the token is the name of the last entry of the page before."""
+        token, size = self._get_param("NextToken"), self._get_int_param("MaxResults", PAGE) or PAGE
+        names = [name for name, _ in entries]
+        if token and token not in names:
+            raise EC2ClientError("InvalidNextToken", "The token is not valid.")
+        start = names.index(token) + 1 if token else 0
+        page = entries[start : start + size]
+        result: dict[str, Any] = {title: [entry for _, entry in page]}
+        if start + size < len(entries):
+            result["NextToken"] = page[-1][0]
+        return ActionResult(result)
+
     @property
     def _machines(self) -> MachinesBackend:
         return cast(MachinesBackend, self.ec2_backend)
+
+
+def _status(instance: MachineInstance) -> dict[str, Any]:
+    """Its entry in DescribeInstanceStatus."""
+    return {
+        "AvailabilityZone": instance.placement.zone,
+        "Events": instance.events,
+        "InstanceId": instance.id,
+        "InstanceState": {"Code": instance.state_code, "Name": instance.state},
+        "InstanceStatus": instance.instance_status,
+        "SystemStatus": instance.system_status,
+    }
 
 
 def _moved(title: str, moved: Moved) -> ActionResult:
@@ -87,3 +140,4 @@ def install(surroundings: Surroundings) -> None:
     moto_subnets.Subnet = MachineSubnet
     ec2_backends.backend = partial(MachinesBackend, surroundings)
     ec2_urls.url_paths["{0}/"] = MachinesResponse.dispatch
+    ec2_urls.url_paths[f"{{0}}{maintenance_api.PATH}$"] = maintenance_api.answer

@@ -26,6 +26,7 @@ class MachineInstance(Instance):
         self._state = InstanceState("pending", STATE_CODES["pending"])
         self.running_since: float | None = None
         self.checks: tuple[str, str] = ("not-applicable", "not-applicable")
+        self.spot_instance_request_id: str | None = None
 
     @staticmethod
     def of(instance: Instance) -> MachineInstance:
@@ -88,6 +89,12 @@ class MachineInstance(Instance):
     @property
     def network_interfaces(self) -> list[NetworkInterface]:
         return list(self.nics.values())
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What is or was scheduled for it, as DescribeInstanceStatus shows it."""
+        events: list[dict[str, Any]] = self.ec2_backend.maintenance.events_of(self.id)
+        return events
 
     @property
     def instance_status(self) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from moto.ec2.models import ec2_backends
 
 from infra.local.cloud.compute.credentials import Credentials
 from infra.local.cloud.compute.instances import MachineInstance
+from infra.local.cloud.compute.spot import SpotRequest
+from infra.local.cloud.events.happenings import stamp
 
 Answer = str | bytes | None
 ALIVE = ("pending", "running", "shutting-down", "stopping")
@@ -37,7 +39,10 @@ class MetadataTree:
             "services/domain": lambda _: "amazonaws.com",
             "services/partition": lambda _: PARTITION,
             "autoscaling/target-lifecycle-state": _target_state,
-            "spot/instance-action": lambda _: None,
+            "events/maintenance/scheduled": _scheduled,
+            "events/recommendations/rebalance": _rebalance,
+            "spot/instance-action": _instance_action,
+            "spot/termination-time": _termination_time,
         }
 
     def instance_at(self, address: str) -> MachineInstance | None:
@@ -98,6 +103,49 @@ def _target_state(instance: MachineInstance) -> Answer:
     groups = autoscaling_backends[instance.owner_id][instance.region_name].autoscaling_groups
     members = (member for group in list(groups.values()) for member in group.instance_states)
     return next((member.target_state for member in members if member.instance_id == instance.id), None)
+
+
+def _scheduled(instance: MachineInstance) -> Answer:
+    """What is still to come; an empty list otherwise, as in EC2."""
+    return json.dumps(
+        [
+            {
+                "NotBefore": event["NotBefore"].strftime("%d %b %Y %H:%M:%S GMT"),
+                "Code": event["Code"],
+                "Description": event["Description"],
+                "EventId": event["InstanceEventId"],
+                "State": "active",
+            }
+            for event in instance.events
+            if not event["Description"].startswith("[")
+        ]
+    )
+
+
+def _rebalance(instance: MachineInstance) -> Answer:
+    request = _spot_request(instance)
+    if request is None or request.recommended_at is None:
+        return None
+    return json.dumps({"noticeTime": stamp(request.recommended_at)})
+
+
+def _instance_action(instance: MachineInstance) -> Answer:
+    request = _spot_request(instance)
+    if request is None or request.taken_at is None:
+        return None
+    return json.dumps({"action": request.behavior, "time": stamp(request.taken_at)})
+
+
+def _termination_time(instance: MachineInstance) -> Answer:
+    request = _spot_request(instance)
+    if request is None or request.taken_at is None or request.behavior != "terminate":
+        return None
+    return stamp(request.taken_at)
+
+
+def _spot_request(instance: MachineInstance) -> SpotRequest | None:
+    request: SpotRequest | None = instance.ec2_backend.spot.request_of(instance.id)
+    return request
 
 
 def _tags(instance: MachineInstance, key: str) -> Answer:

@@ -16,6 +16,7 @@ from infra.local.cloud.compute.instances import MachineInstance
 from infra.local.cloud.events.happenings import Place, state_change
 from infra.local.cloud.surroundings import Surroundings
 from infra.local.machines.hardware import MachineSpec
+from infra.local.machines.paper import ON_PAPER_TAG
 
 log = logging.getLogger(__name__)
 
@@ -49,15 +50,18 @@ class Power:
             instance.move("pending")
         self.ordered(instance)
 
-    def end(self, instance: MachineInstance, *, skip_os: bool, final: bool) -> None:
-        """Begin to stop the instance, or with `final` to terminate it. Asked again with `skip_os`, it goes faster."""
+    def end(self, instance: MachineInstance, *, skip_os: bool, final: bool, reason: StateReason | None = None) -> None:
+        """Begin to stop the instance, or with `final` to terminate it. Asked again with `skip_os`, it goes faster.
+
+        `reason` is whose doing it is, if not a user's.
+        """
         with self.lock:
             was = instance.state
             over = was == "terminated" or (was == "stopped" and not final)
             promoted = final and was == "stopping"
             again = was in ("shutting-down", "stopping") and not promoted
             if not over and not again:
-                instance.move("shutting-down" if final else "stopping")
+                instance.move("shutting-down" if final else "stopping", reason)
         if over:
             return
         if again or promoted:
@@ -156,6 +160,7 @@ class Power:
             hostname=instance.private_dns_name,
             subnet=IPv4Network(subnet.cidr_block),
             role_hint=tags.get("regrow:role", ""),
+            on_paper=ON_PAPER_TAG in tags,
         )
 
     def _tell(self, instance: MachineInstance, state: str) -> None:

@@ -1,7 +1,9 @@
 """The events that EC2 and Auto Scaling publish, in their documented form. Pure: facts come in, a dict goes out.
 
 Forms: https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-event-reference.html and
-https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/monitoring-instance-state-changes.html
+https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/monitoring-instance-state-changes.html, for Spot instances
+spot-instance-termination-notices.html and rebalance-recommendations.html beside it, and for AWS Health
+https://docs.aws.amazon.com/health/latest/ug/aws-health-events-eventbridge-schema.html
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import Any
 from uuid import uuid4
 
@@ -67,9 +70,27 @@ class ActivityNews:
     ended: datetime
 
 
+@dataclass(frozen=True)
+class ScheduledChangeNews:
+    """AWS Health's news of maintenance that was scheduled for several instances, or is over for them."""
+
+    event_arn: str
+    type_code: str
+    description: str
+    instance_ids: tuple[str, ...]
+    starts: datetime
+    ends: datetime
+    over: bool
+
+
 def stamp(moment: datetime) -> str:
     """The time as events carry it: UTC, whole seconds."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return utc(moment).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def utc(moment: datetime) -> datetime:
+    """With its zone; moto leaves it away and means UTC."""
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _envelope(place: Place, source: str, detail_type: str, resources: list[str], detail: Event, at: datetime) -> Event:
@@ -96,6 +117,52 @@ def state_change(place: Place, instance_id: str, state: str, at: datetime) -> Ev
         {"instance-id": instance_id, "state": state},
         at,
     )
+
+
+def rebalance_recommendation(place: Place, instance_id: str, at: datetime) -> Event:
+    """EC2: the Spot instance has become more likely to be interrupted than others."""
+    detail = {"instance-id": instance_id}
+    return _envelope(
+        place, "aws.ec2", "EC2 Instance Rebalance Recommendation", [place.instance_arn(instance_id)], detail, at
+    )
+
+
+def interruption_warning(place: Place, instance_id: str, zone: str, action: str, at: datetime) -> Event:
+    """EC2: the Spot instance is about to be taken. Here, and nowhere else, the ARN has the zone and no account."""
+    detail = {"instance-id": instance_id, "instance-action": action}
+    resources = [f"arn:aws:ec2:{zone}:instance/{instance_id}"]
+    return _envelope(place, "aws.ec2", "EC2 Spot Instance Interruption Warning", resources, detail, at)
+
+
+def scheduled_change(place: Place, news: ScheduledChangeNews, at: datetime) -> Event:
+    """AWS Health: one event for all instances that the change is about."""
+    entity_status, last = ("RESOLVED" if news.over else "PENDING"), _http_date(at)
+    detail = {
+        "eventArn": news.event_arn,
+        "service": "EC2",
+        "eventTypeCode": news.type_code,
+        "eventTypeCategory": "scheduledChange",
+        "eventScopeCode": "ACCOUNT_SPECIFIC",
+        "communicationId": str(uuid4()),
+        "startTime": _http_date(news.starts),
+        "endTime": _http_date(news.ends),
+        "lastUpdatedTime": last,
+        "statusCode": "closed" if news.over else "upcoming",
+        "eventRegion": place.region,
+        "eventDescription": [{"language": "en_US", "latestDescription": news.description}],
+        "affectedEntities": [
+            {"entityValue": instance_id, "status": entity_status, "lastUpdatedTime": last}
+            for instance_id in news.instance_ids
+        ],
+        "affectedAccount": place.account,
+        "page": "1",
+        "totalPages": "1",
+    }
+    return _envelope(place, "aws.health", "AWS Health Event", list(news.instance_ids), detail, at)
+
+
+def _http_date(moment: datetime) -> str:
+    return format_datetime(utc(moment), usegmt=True)
 
 
 def lifecycle_action(place: Place, news: ActionNews, at: datetime) -> Event:

@@ -41,6 +41,7 @@ class GroupResource(CloudFormationModel):
                 ),
             )
             group.stack_tags = frozenset(tag["Key"] for tag in group.tags)
+            _tell_topics(backend, group, cloudformation_json["Properties"])
             return group
 
     @classmethod
@@ -71,6 +72,7 @@ class GroupResource(CloudFormationModel):
             group.tags, group.stack_tags = [*tags, *others], keys
             for given in properties.get("LifecycleHookSpecificationList", []):
                 backend.put_lifecycle_hook(group.name, given)
+            _tell_topics(backend, group, properties)
         return group
 
 
@@ -117,6 +119,14 @@ class HookResource(CloudFormationModel):
         backend = _backend(account_id, region_name)
         if self.group_name in backend.autoscaling_groups:
             backend.delete_lifecycle_hook(self.group_name, self.name)
+
+
+def _tell_topics(backend: GroupsBackend, group: Group, properties: dict[str, Any]) -> None:
+    for given in properties.get("NotificationConfigurations", []):
+        topic = given["TopicARN"]
+        backend.put_notification_configuration(
+            group.name, topic[0] if isinstance(topic, list) else topic, given.get("NotificationTypes", [])
+        )
 
 
 def _number(value: Any) -> int | None:

@@ -28,7 +28,7 @@ class GroupsBackend(HookCalls):
         ec2 = cast(MachinesBackend, self.ec2_backend)
         self.surroundings = surroundings
         self.lock = threading.RLock()
-        self.registration = Registration(self.elbv2_backend)
+        self.registration = Registration(self.elbv2_backend, self.elb_backend)
         self.lifecycle = Lifecycle(surroundings, ec2, self.registration, self.lock, self.wake)
         self.keeper = Keeper(surroundings, self, self.lifecycle)
         surroundings.listeners.append(self.keeper.instance_changed)
@@ -195,6 +195,9 @@ class GroupsBackend(HookCalls):
             for tag in tags:
                 self.group(tag["ResourceId"])
             super().delete_tags(tags)
+
+    def update_attached_elbs(self, group_name: str) -> None:
+        self.update_attached_target_groups(group_name)
 
     def update_attached_target_groups(self, group_name: str) -> None:
         for member in self.group(group_name).members:

@@ -14,6 +14,7 @@ from moto.core.responses import ActionResult, EmptyResult
 
 from infra.local.cloud.groups.autoscaling import GroupsBackend
 from infra.local.cloud.groups.group import Group
+from infra.local.cloud.groups.notifications import TYPES
 from infra.local.cloud.surroundings import Surroundings
 
 PAGE = 50
@@ -45,6 +46,34 @@ class GroupsResponse(AutoScalingResponse):
             self._get_param("AutoScalingGroupName"), self._get_param("LifecycleHookNames", [])
         )
         return ActionResult({"LifecycleHooks": [hook.described() for hook in found]})
+
+    def put_notification_configuration(self) -> ActionResult:
+        self._groups.put_notification_configuration(
+            self._get_param("AutoScalingGroupName"),
+            self._get_param("TopicARN"),
+            self._get_param("NotificationTypes", []),
+        )
+        return EmptyResult()
+
+    def describe_notification_configurations(self) -> ActionResult:
+        names = self._get_param("AutoScalingGroupNames", [])
+        found = [
+            {"AutoScalingGroupName": group.name, "TopicARN": topic, "NotificationType": kind}
+            for group in self._groups.groups()
+            if not names or group.name in names
+            for topic, kinds in group.topics.items()
+            for kind in sorted(kinds)
+        ]
+        return ActionResult({"NotificationConfigurations": found})
+
+    def delete_notification_configuration(self) -> ActionResult:
+        self._groups.delete_notification_configuration(
+            self._get_param("AutoScalingGroupName"), self._get_param("TopicARN")
+        )
+        return EmptyResult()
+
+    def describe_auto_scaling_notification_types(self) -> ActionResult:
+        return ActionResult({"AutoScalingNotificationTypes": list(TYPES)})
 
     def complete_lifecycle_action(self) -> ActionResult:
         self._groups.complete_lifecycle_action(

@@ -1,4 +1,4 @@
-"""What the groups of a region did: kept as scaling activities, told as events."""
+"""What the groups of a region did: kept as scaling activities, told as events and by notifications."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from infra.local.cloud.groups.activities import Activity
 from infra.local.cloud.groups.group import Group
 from infra.local.cloud.groups.hooks import LifecycleAction
 from infra.local.cloud.groups.members import Member
+from infra.local.cloud.groups.notifications import Notifications
 
 
 class Chronicle:
     """Called with the backend's lock held; `publish` returns at once."""
 
-    def __init__(self, publish: Publish, place: Place) -> None:
+    def __init__(self, publish: Publish, place: Place, notifications: Notifications) -> None:
         self._publish = publish
         self._place = place
+        self._notifications = notifications
         self.activities: list[Activity] = []
 
     def begin(self, group: Group, description: str, cause: str, member: Member | None = None) -> Activity:
@@ -50,6 +52,7 @@ class Chronicle:
             destination=ends[1],
         )
         self._publish(lifecycle_action(self._place, news, utcnow()))
+        self._notifications.tell_waiting(news, hook)
 
     def end_for(self, member: Member, transition: str, failure: str | None = None) -> None:
         """What was under way for the machine has ended; nothing happens when nothing was."""
@@ -84,3 +87,4 @@ class Chronicle:
             ended=activity.end_time or utcnow(),
         )
         self._publish(activity_ended(self._place, news))
+        self._notifications.tell_ended(news, group.topics)

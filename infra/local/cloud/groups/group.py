@@ -20,6 +20,8 @@ class Group(FakeAutoScalingGroup):
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         self.hooks: dict[str, LifecycleHook] = {}
+        self.topics: dict[str, frozenset[str]] = {}
+        """Topics that are told of its activities, each with the types of notifications that it gets."""
         self.members: list[Member] = []
         self.status: str | None = None
         self.no_launch_before = 0.0

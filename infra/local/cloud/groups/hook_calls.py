@@ -1,4 +1,4 @@
-"""The calls of Auto Scaling's API that are about hooks and the machines that wait for them."""
+"""The calls of Auto Scaling's API that are about hooks, the machines that wait for them, and who is told."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from infra.local.cloud.groups.group import Group
 from infra.local.cloud.groups.hooks import LifecycleAction, LifecycleHook
 from infra.local.cloud.groups.lifecycle import Lifecycle
 from infra.local.cloud.groups.members import Member
+from infra.local.cloud.groups.notifications import TEST, TYPES
 
 
 class HookCalls(AutoScalingBackend):
@@ -40,9 +41,26 @@ class HookCalls(AutoScalingBackend):
     def put_lifecycle_hook(self, group_name: str, given: dict[str, Any]) -> LifecycleHook:
         with self.lock:
             group = self.group(group_name)
-            hook = hooks.put(group.hooks.get(given.get("LifecycleHookName", "")), group_name, given)
+            before = group.hooks.get(given.get("LifecycleHookName", ""))
+            hook = hooks.put(before, group_name, given)
+            if given.get("NotificationTargetARN"):
+                self.lifecycle.notifications.test_hook(hook, group.arn)
             group.hooks[hook.name] = hook
             return hook
+
+    def put_notification_configuration(self, group_name: str, topic_arn: str, types: list[str]) -> None:
+        """What is put replaces what the group told this topic before."""
+        with self.lock:
+            group = self.group(group_name)
+            if unknown := set(types) - set(TYPES):
+                raise ValidationError(f"{sorted(unknown)[0]} is not a valid Notification Type")
+            if TEST in types:
+                self.lifecycle.notifications.test_topic(topic_arn, group.name, group.arn)
+            group.topics[topic_arn] = frozenset(types)
+
+    def delete_notification_configuration(self, group_name: str, topic_arn: str) -> None:
+        with self.lock:
+            self.group(group_name).topics.pop(topic_arn, None)
 
     def hooks_of(self, group_name: str, names: list[str]) -> list[LifecycleHook]:
         return [hook for hook in self.group(group_name).hooks.values() if not names or hook.name in names]

@@ -87,6 +87,8 @@ class Keeper:
         activity = self._note(member, name, "was moved out of standby")
         self._lifecycle.enter_service(member)
         activity.end()
+        # It may have been stopped while nobody looked.
+        self._world.timers.after(self._world.delays.autoscaling_notice_s, self._check, member.instance_id)
         return activity.described()
 
     def _note(self, member: Member, description: str, what: str) -> Activity:

@@ -18,6 +18,7 @@ from infra.local.cloud.groups.chronicle import Chronicle
 from infra.local.cloud.groups.group import Group
 from infra.local.cloud.groups.hooks import LifecycleAction, LifecycleHook
 from infra.local.cloud.groups.members import Member
+from infra.local.cloud.groups.notifications import Notifications
 from infra.local.cloud.groups.registration import Registration
 from infra.local.cloud.surroundings import Surroundings
 
@@ -40,7 +41,9 @@ class Lifecycle:
         self._registration = registration
         self._lock = lock
         self._wake = wake
-        self.chronicle = Chronicle(surroundings.publish, Place(ec2.account_id, ec2.region_name))
+        place = Place(ec2.account_id, ec2.region_name)
+        self.notifications = Notifications(surroundings, place)
+        self.chronicle = Chronicle(surroundings.publish, place, self.notifications)
 
     def launch(self, group: Group, cause: str) -> None:
         """Order one machine. An order that EC2 refuses is a failed activity, and the group tries again later."""

@@ -20,7 +20,13 @@ def service_of(arn: str) -> str:
     return parts[2] if len(parts) == 6 else ""
 
 
-def send(arn: str, body: str, group_id: str | None = None, attributes: dict[str, str] | None = None) -> None:
+def send(
+    arn: str,
+    body: str,
+    group_id: str | None = None,
+    attributes: dict[str, str] | None = None,
+    subject: str | None = None,
+) -> None:
     """Put `body` on a queue or publish it to a topic; moto's own exceptions when it does not exist or refuses."""
     name = arn.rsplit(":", 1)[-1]
     match service_of(arn):
@@ -30,7 +36,9 @@ def send(arn: str, body: str, group_id: str | None = None, attributes: dict[str,
             )
         case "sns":
             topic = sns_backends[ACCOUNT][REGION].get_topic(arn)
-            topic.publish(body, message_attributes=_sns_attributes(attributes or {}), group_id=group_id)
+            topic.publish(
+                body, subject=subject, message_attributes=_sns_attributes(attributes or {}), group_id=group_id
+            )
         case _:
             raise NoRoadError(f"Nothing can be delivered to {arn}: only functions, queues and topics are known here.")
 

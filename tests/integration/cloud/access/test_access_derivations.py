@@ -9,7 +9,7 @@ import pytest
 from infra.local.cloud.access.access import UnknownAccessError
 from infra.local.cloud.access.calls import Call
 from infra.local.cloud.access.services import accesses
-from tests.integration.cloud.access.account import ACCOUNT, CLUSTER, REGION, Account
+from tests.integration.cloud.access.account import ACCOUNT, CLUSTER, REGION, Account, outcome
 
 Keys = dict[str, tuple[str, ...]]
 One = tuple[str, str, Keys]
@@ -50,6 +50,19 @@ def check(service: str, operation: str, params: dict[str, Any], expected: Needed
     [
         ("sqs", "SendMessageBatch", {"QueueUrl": "http://a/1/q.fifo"}, "sqs:SendMessage", f"arn:aws:sqs:{HERE}:q.fifo"),
         ("sqs", "GetQueueUrl", {"QueueName": "q"}, "sqs:GetQueueUrl", f"arn:aws:sqs:{HERE}:q"),
+        ("ec2", "DescribeInstanceStatus", {}, "ec2:DescribeInstanceStatus", "*"),
+        ("ec2", "DescribeSpotInstanceRequests", {}, "ec2:DescribeSpotInstanceRequests", "*"),
+        ("autoscaling", "DescribeWarmPool", {}, "autoscaling:DescribeWarmPool", "*"),
+        ("elasticloadbalancing", "DescribeTargetHealth", {}, "elasticloadbalancing:DescribeTargetHealth", "*"),
+        (
+            "elasticloadbalancing",
+            "DeregisterInstancesFromLoadBalancer",
+            {"LoadBalancerName": "old"},
+            "elasticloadbalancing:DeregisterInstancesFromLoadBalancer",
+            f"arn:aws:elasticloadbalancing:{HERE}:loadbalancer/old",
+        ),
+        ("fis", "GetExperiment", {"id": "EXP1"}, "fis:GetExperiment", f"arn:aws:fis:{HERE}:experiment/EXP1"),
+        ("fis", "ListExperiments", {}, "fis:ListExperiments", "*"),
         ("sns", "PublishBatch", {"TopicArn": "arn:t"}, "sns:Publish", "arn:t"),
         ("sns", "Publish", {"PhoneNumber": "+1"}, "sns:Publish", "*"),
         ("lambda", "Invoke", {"FunctionName": "f"}, "lambda:InvokeFunction", f"arn:aws:lambda:{HERE}:function:f"),
@@ -280,3 +293,47 @@ def test_each_instance_is_decided_about_with_its_own_tags(account: Account) -> N
 def test_what_is_not_known_is_told(service: str, operation: str, params: dict[str, Any]) -> None:
     with pytest.raises(UnknownAccessError, match=f"{service}:{operation}"):
         needed(service, operation, params)
+
+
+def test_a_classic_load_balancer_is_known_by_its_name_and_its_tags(account: Account) -> None:
+    elb, name = account.client("elb"), "derived"
+    listener = {"Protocol": "TCP", "LoadBalancerPort": 80, "InstancePort": 80}
+    tags = [{"Key": "regrow:cluster", "Value": CLUSTER}]
+    elb.create_load_balancer(LoadBalancerName=name, Listeners=[listener], Subnets=[account.subnet], Tags=tags)
+    keys: Keys = {"aws:resourcetag/regrow:cluster": (CLUSTER,)}
+    arn = f"arn:aws:elasticloadbalancing:{HERE}:loadbalancer/{name}"
+    for operation in ("DeregisterInstancesFromLoadBalancer", "RegisterInstancesWithLoadBalancer"):
+        action = f"elasticloadbalancing:{operation}"
+        check("elasticloadbalancing", operation, {"LoadBalancerName": name}, [(action, arn, keys)])
+
+
+def test_a_role_may_deregister_from_the_classic_load_balancers_of_its_cluster_alone(account: Account) -> None:
+    listener = {"Protocol": "TCP", "LoadBalancerPort": 80, "InstancePort": 80}
+    mine = account.client("elb", account.function("remediate"))
+    instances = [{"InstanceId": "i-0123456789abcdef0"}]
+    for owner, expected in ((CLUSTER, "ok"), ("stranger", "AccessDenied")):
+        account.client("elb").create_load_balancer(
+            LoadBalancerName=f"of-{owner}",
+            Listeners=[listener],
+            Subnets=[account.subnet],
+            Tags=[{"Key": "regrow:cluster", "Value": owner}],
+        )
+        asked = {"LoadBalancerName": f"of-{owner}", "Instances": instances}
+        assert outcome(mine, "deregister_instances_from_load_balancer", **asked) == expected
+
+
+def test_an_experiment_needs_its_template_its_actions_and_itself() -> None:
+    action = "aws:ec2:send-spot-instance-interruptions"
+    given = {"actions": {"take": {"actionId": action}}, "tags": {"Owner": "ann"}}
+    keys: Keys = {"aws:requesttag/owner": ("ann",)}
+    create, start = "fis:CreateExperimentTemplate", "fis:StartExperiment"
+    expected: Needed = [
+        (create, f"arn:aws:fis:{HERE}:experiment-template/*", keys),
+        (create, f"arn:aws:fis:{HERE}:action/{action}", keys),
+    ]
+    check("fis", "CreateExperimentTemplate", given, expected)
+    started: Needed = [
+        (start, f"arn:aws:fis:{HERE}:experiment-template/EXT1", {}),
+        (start, f"arn:aws:fis:{HERE}:experiment/*", {}),
+    ]
+    check("fis", "StartExperiment", {"experimentTemplateId": "EXT1"}, started)

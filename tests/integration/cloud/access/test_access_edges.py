@@ -74,7 +74,7 @@ class Edges:
 
     @property
     def load_balancing(self) -> LoadBalancingEdge:
-        return LoadBalancingEdge(self.client("elbv2"))
+        return LoadBalancingEdge(self.client("elbv2"), self.client("elb"))
 
     @property
     def table(self) -> TableEdge:
@@ -179,6 +179,10 @@ CALLS: dict[str, tuple[set[str], Call]] = {
         lambda edges: edges.table.memory(edges.machine, now=NOW),
     ),
     "read its join records": (set(FUNCTIONS), lambda edges: edges.table.joins_of(edges.machine)),
+    "read what was written down of machines": (
+        {"remediate", "sweep", "drill", "approve"},
+        lambda edges: edges.table.records(),
+    ),
     "read all join records": (set(FUNCTIONS), lambda edges: edges.table.joins()),
     "read its approvals": (set(FUNCTIONS), lambda edges: edges.table.approvals_of(edges.machine)),
     "read whose a key is": (

@@ -89,6 +89,7 @@ QUERY = {
 HOOKS = {"AutoScalingGroupName": WORKERS}
 OBSERVING: list[tuple[str, str, dict[str, Any]]] = [
     ("ec2", "describe_instances", {}),
+    ("ec2", "describe_instance_status", {"Filters": [{"Name": "event.code", "Values": ["instance-stop"]}]}),
     ("autoscaling", "describe_auto_scaling_groups", {}),
     ("ssm", "get_parameter", {"Name": KUBECONFIG, "WithDecryption": True}),
     ("dynamodb", "get_item", READ_ITEM),
@@ -97,9 +98,12 @@ OBSERVING: list[tuple[str, str, dict[str, Any]]] = [
 ]
 ALLOWED = [
     ("intake", "sqs", "send_message", SEND),
+    ("inbox", "sqs", "send_message", SEND),
     ("later", "sqs", "send_message", SEND),
     ("sweep", "sqs", "send_message", SEND),
+    ("sweep", "ec2", "describe_spot_instance_requests", {}),
     ("remediate", "sqs", "send_message", SEND_LATER),
+    ("remediate", "sqs", "send_message", SEND),
     ("remediate", "autoscaling", "describe_auto_scaling_instances", {}),
     ("remediate", "autoscaling", "describe_lifecycle_hooks", HOOKS),
     ("intake", "sts", "get_caller_identity", {}),
@@ -138,11 +142,14 @@ DENIED = [
     ("intake", "logs", "create_log_stream", {"logGroupName": "g", "logStreamName": "s"}, "AccessDeniedException"),
     ("intake", "events", "disable_rule", {"Name": "r"}, "AccessDeniedException"),
     ("intake", "elbv2", "describe_load_balancers", {}, "AccessDenied"),
+    ("inbox", "ec2", "describe_instances", {}, "UnauthorizedOperation"),
+    ("inbox", "sqs", "send_message", {**SEND_LATER, "QueueUrl": "$InboxQueueUrl"}, "AccessDenied"),
+    ("intake", "sqs", "receive_message", {"QueueUrl": "$InboxQueueUrl"}, "AccessDenied"),
     ("sweep", "dynamodb", "delete_item", READ_ITEM, "AccessDeniedException"),
     ("sweep", "autoscaling", "describe_lifecycle_hooks", HOOKS, "AccessDenied"),
     ("drill", "autoscaling", "describe_auto_scaling_instances", {}, "AccessDenied"),
-    ("remediate", "sqs", "send_message", SEND, "AccessDenied"),
-    ("remediate", "ec2", "describe_instance_status", {}, "UnauthorizedOperation"),
+    ("remediate", "ec2", "describe_spot_instance_requests", {}, "UnauthorizedOperation"),
+    ("intake", "ec2", "describe_instance_status", {}, "UnauthorizedOperation"),
     ("remediate", "elbv2", "describe_target_groups", {}, "AccessDenied"),
     ("remediate", "elbv2", "describe_load_balancers", {}, "AccessDenied"),
     ("remediate", "ssm", "get_parameter", ALIEN_PARAMETER, "AccessDeniedException"),

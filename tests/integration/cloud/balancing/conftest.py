@@ -84,7 +84,7 @@ def elb() -> Iterator[Balancing]:
     balancer = Balancer(second_s=0.02)
     cloud = Cloud(ListedMachines(), QUICK, lambda _: None)
     cloud.install()
-    balancer_api.install(balancer.health_of, balancer.second_s)
+    balancer_api.install(balancer.health_of, balancer.second_s, QUICK.deregistration_s)
     load_balancers.install()
     cloud.start()
 

@@ -92,6 +92,18 @@ def test_a_draining_target_keeps_its_connections_and_gets_no_new_ones(elb: Balan
         server.end()
 
 
+def test_nothing_drains_where_nobody_has_said_how_long_and_no_time_is_the_default(elb: Balancing) -> None:
+    elbv2, silent, told = elb.client("elbv2"), elb.group("silent"), elb.group("told")
+    delay = {"Key": "deregistration_delay.timeout_seconds", "Value": "100"}
+    elbv2.modify_target_group_attributes(TargetGroupArn=told, Attributes=[delay])
+    target = elb.address()
+    for group in (silent, told):
+        elb.register(group, target)
+        elb.deregister(group, target)
+    assert elb.states(silent) == {}
+    assert elb.states(told) == {target: "draining"}
+
+
 @pytest.mark.parametrize(("terminate", "survives"), [("true", False), ("false", True)])
 def test_connections_of_a_target_that_becomes_unhealthy_end_if_the_group_says_so(
     elb: Balancing, terminate: str, survives: bool
@@ -143,6 +155,8 @@ def test_a_target_of_an_unused_group_is_not_checked_and_says_so(elb: Balancing) 
 
 def test_an_instance_is_reached_at_its_private_address_until_it_stops_or_ends(elb: Balancing) -> None:
     group = elb.group("instances", TargetType="instance")
+    delay = {"Key": "deregistration_delay.timeout_seconds", "Value": "100"}
+    elb.client("elbv2").modify_target_group_attributes(TargetGroupArn=group, Attributes=[delay])
     balancer, ec2 = elb.balancer("instances", group), elb.client("ec2")
     ran = ec2.run_instances(ImageId="ami-0abcdef1234567890", MinCount=1, MaxCount=1, SubnetId=elb.subnets[0])
     instance, address = ran["Instances"][0]["InstanceId"], ran["Instances"][0]["PrivateIpAddress"]

@@ -12,14 +12,15 @@ import pytest
 from infra.local.cluster import Cluster
 from infra.local.drills.acts import protected, set_capacity
 from infra.local.drills.foreign import foreign_group
+from infra.local.drills.held import hook_timeout
 from infra.local.drills.joining import see_bundles
-from infra.local.drills.leaving import hook_timeout, target_group
 from infra.local.drills.never_joining import (
     SUSPENDED_UNTIL,
     WRONG_PATH,
     faulty_user_data,
     resume,
 )
+from infra.local.drills.targets import target_group
 from infra.local.places import WorldPlace
 from infra.local.worlds.world import World
 from tests.integration.cloud.machines.fleet import Fleet

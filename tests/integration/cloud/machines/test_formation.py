@@ -114,6 +114,17 @@ def test_a_hook_that_leaves_the_stack_leaves_the_group(aws: Aws) -> None:
     assert hooks(fleet) == {"join": 600}
 
 
+def test_a_stack_tells_its_topics_of_what_the_group_does(aws: Aws) -> None:
+    topic = aws.client("sns").create_topic(Name="news")["TopicArn"]
+    body = json.loads(template(aws, size=0))
+    kinds = ["autoscaling:EC2_INSTANCE_LAUNCH", "autoscaling:EC2_INSTANCE_TERMINATE"]
+    told = {"TopicARN": topic, "NotificationTypes": kinds}
+    body["Resources"]["Group"]["Properties"]["NotificationConfigurations"] = [told]
+    aws.client("cloudformation").create_stack(StackName="s", TemplateBody=json.dumps(body))
+    listed = aws.client("autoscaling").describe_notification_configurations()["NotificationConfigurations"]
+    assert [(each["TopicARN"], each["NotificationType"]) for each in listed] == [(topic, kind) for kind in kinds]
+
+
 def test_deleting_the_stack_ends_its_machines(aws: Aws) -> None:
     fleet = make(aws)
     aws.client("cloudformation").delete_stack(StackName="s")

@@ -218,6 +218,71 @@ def test_standby_with_replacement_and_back(aws: Aws) -> None:
     assert fleet.group()["DesiredCapacity"] == 2
 
 
+def test_a_machine_in_standby_may_stop_and_come_back_and_is_judged_again_in_service(aws: Aws) -> None:
+    fleet, ec2 = Fleet.of(aws, size=1), aws.client("ec2")
+    rested = fleet.wait_in_service(1)[0]["InstanceId"]
+    which = {"AutoScalingGroupName": fleet.name, "InstanceIds": [rested]}
+    fleet.api.enter_standby(**which, ShouldDecrementDesiredCapacity=True)
+    ec2.stop_instances(InstanceIds=[rested])
+    eventually(lambda: aws.state(rested) == "stopped")
+    never(lambda: fleet.state(rested) != "Standby")
+    ec2.start_instances(InstanceIds=[rested])
+    eventually(lambda: aws.state(rested) == "running")
+    assert (fleet.ids(), fleet.state(rested)) == ({rested}, "Standby")
+    ec2.stop_instances(InstanceIds=[rested])
+    eventually(lambda: aws.state(rested) == "stopped")
+    fleet.api.exit_standby(**which)
+    eventually(lambda: fleet.ids() and rested not in fleet.ids())
+    assert aws.state(rested) == "terminated"
+
+
+def test_a_stopped_member_comes_back_as_it_was_when_health_checks_are_suspended(aws: Aws) -> None:
+    fleet, ec2 = Fleet.of(aws, size=1), aws.client("ec2")
+    member = fleet.wait_in_service(1)[0]["InstanceId"]
+    address = aws.instance(member)["PrivateIpAddress"]
+    processes = ["HealthCheck", "ReplaceUnhealthy", "AZRebalance", "Terminate"]
+    fleet.api.suspend_processes(AutoScalingGroupName=fleet.name, ScalingProcesses=processes)
+    ec2.stop_instances(InstanceIds=[member])
+    eventually(lambda: aws.state(member) == "stopped")
+    ec2.start_instances(InstanceIds=[member])
+    eventually(lambda: aws.state(member) == "running")
+    fleet.api.resume_processes(AutoScalingGroupName=fleet.name)
+    never(lambda: fleet.ids() != {member} or fleet.state(member) != "InService")
+    assert aws.instance(member)["PrivateIpAddress"] == address
+
+
+def test_classic_load_balancers_hold_what_is_in_service(aws: Aws) -> None:
+    elb = aws.client("elb")
+    listener = {"Protocol": "TCP", "LoadBalancerPort": 80, "InstancePort": 80}
+    elb.create_load_balancer(LoadBalancerName="old", Listeners=[listener], Subnets=[aws.subnets[0]])
+    fleet = Fleet.of(aws, size=1, LoadBalancerNames=["old"])
+    instance_id = fleet.wait_in_service(1)[0]["InstanceId"]
+
+    def behind() -> list[str]:
+        shown = elb.describe_load_balancers(LoadBalancerNames=["old"])["LoadBalancerDescriptions"][0]
+        return [each["InstanceId"] for each in shown["Instances"]]
+
+    assert fleet.group()["LoadBalancerNames"] == ["old"]
+    assert behind() == [instance_id]
+    for _ in range(2):  # again is no error
+        elb.deregister_instances_from_load_balancer(LoadBalancerName="old", Instances=[{"InstanceId": instance_id}])
+    assert behind() == []
+    elb.register_instances_with_load_balancer(LoadBalancerName="old", Instances=[{"InstanceId": instance_id}])
+    fleet.scale(0)
+    eventually(lambda: not behind())
+    with pytest.raises(ClientError, match="LoadBalancerNotFound"):
+        elb.deregister_instances_from_load_balancer(LoadBalancerName="none", Instances=[{"InstanceId": instance_id}])
+
+
+def test_a_killed_machine_is_behind_no_classic_load_balancer(aws: Aws) -> None:
+    elb, alone = aws.client("elb"), aws.run()
+    listener = {"Protocol": "TCP", "LoadBalancerPort": 80, "InstancePort": 80}
+    elb.create_load_balancer(LoadBalancerName="old", Listeners=[listener], Subnets=[aws.subnets[0]])
+    elb.register_instances_with_load_balancer(LoadBalancerName="old", Instances=[{"InstanceId": alone}])
+    aws.client("ec2").terminate_instances(InstanceIds=[alone], SkipOsShutdown=True)
+    eventually(lambda: not elb.describe_load_balancers()["LoadBalancerDescriptions"][0]["Instances"])
+
+
 def test_a_detached_machine_lives_on_and_an_attached_one_is_kept(aws: Aws) -> None:
     fleet = Fleet.of(aws, size=1, minimum=0)
     detached = fleet.wait_in_service(1)[0]["InstanceId"]

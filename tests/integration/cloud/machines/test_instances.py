@@ -228,7 +228,7 @@ def test_a_version_of_a_launch_template_keeps_what_its_source_has(aws: Aws) -> N
 class TestWithTimeToLook:
     @pytest.fixture
     def delays(self) -> Delays:
-        return dataclasses.replace(QUICK, pending_s=0.5, shutting_down_s=0.5, shutting_down_skip_os_s=0.0)
+        return dataclasses.replace(QUICK, pending_s=2.0, shutting_down_s=2.0, shutting_down_skip_os_s=0.0)
 
     def test_pending_lasts_as_long_as_told_and_nothing_runs_meanwhile(self, aws: Aws) -> None:
         ec2 = aws.client("ec2")
@@ -242,7 +242,7 @@ class TestWithTimeToLook:
         ec2 = aws.client("ec2")
         answer = ec2.run_instances(ImageId="ami-0abcdef1234567890", MinCount=1, MaxCount=1, SubnetId=aws.subnets[0])
         ec2.terminate_instances(InstanceIds=[answer["Instances"][0]["InstanceId"]])
-        never(lambda: aws.machines.specs, for_s=0.8)
+        never(lambda: aws.machines.specs, for_s=2.5)
 
     def test_shutting_down_is_seen_before_terminated(self, aws: Aws) -> None:
         instance_id = aws.run()

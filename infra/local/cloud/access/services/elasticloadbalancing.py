@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from moto.elb.models import elb_backends
 from moto.elbv2.models import elbv2_backends
 
 from infra.local.cloud.access.access import Access, context_of, request_tags, tags_under
@@ -25,6 +26,15 @@ def _tags(call: Call) -> Iterable[Access]:
         yield Access(access.action, arn, context_of(access.context, tags))
 
 
+def _on_classic(call: Call) -> Iterable[Access]:
+    """A classic load balancer is known by its name."""
+    name = call.params["LoadBalancerName"]
+    balancer = elb_backends[call.account][call.region].load_balancers.get(name)
+    tags = dict(balancer.tags) if balancer is not None else {}
+    arn = call.arn(f"loadbalancer/{name}")
+    yield Access(f"elasticloadbalancing:{call.operation}", arn, context_of(tags_under(_TAG_PREFIXES, tags)))
+
+
 def _access(call: Call, arn: str) -> Access:
     held = elbv2_backends[call.account][call.region].tagging_service.get_tag_dict_for_resource(arn)
     return Access(f"elasticloadbalancing:{call.operation}", arn, context_of(tags_under(_TAG_PREFIXES, held)))
@@ -34,5 +44,6 @@ OPERATIONS = {
     **dict.fromkeys(
         ("DeregisterTargets", "ModifyTargetGroup", "ModifyTargetGroupAttributes", "RegisterTargets"), _on_target_group
     ),
+    **dict.fromkeys(("DeregisterInstancesFromLoadBalancer", "RegisterInstancesWithLoadBalancer"), _on_classic),
     **dict.fromkeys(("AddTags", "RemoveTags"), _tags),
 }
