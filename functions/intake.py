@@ -46,7 +46,8 @@ def _order(read: Iterable[tuple[Hint, ...] | Dropped], queues: Queues, journal: 
 
 
 def take_due(bodies: Sequence[str], queues: Queues, journal: Journal) -> None:
-    """Put looks that are due on the queue of passes; all that are due for one machine at one tick become one.
+    """Put looks that are due on the queue of passes; all that are due for one machine at one tick become one, but what
+    has been announced is not lost to one that knows nothing of it.
 
     Raises PermanentError for messages that are no looks, after all others have been passed on.
     """
@@ -57,7 +58,8 @@ def take_due(bodies: Sequence[str], queues: Queues, journal: Journal) -> None:
         except PermanentError as error:
             unreadable.append(str(error))
             continue
-        queues.look_now(replace(look, due_s=None), f"later-{look.machine}-{look.due_s}")
+        announced = f"-{look.notice.cause.value}" if look.notice else ""
+        queues.look_now(replace(look, due_s=None), f"later-{look.machine}-{look.due_s}{announced}")
     if unreadable:
         journal.tell("look_unreadable", reasons=unreadable)
         raise PermanentError("; ".join(unreadable))

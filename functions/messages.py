@@ -11,6 +11,7 @@ from functions.cluster.notice import Notice
 from functions.errors import PermanentError
 
 TICK = timedelta(seconds=2)  # later looks are rounded up to this grid, so that parallel chains melt into one
+LONG = timedelta(seconds=10)  # from here on a wait is a grid of its own: each sweep begins a chain at another second
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,10 @@ class Look:
 
 
 def due(now: datetime, after: timedelta) -> datetime:
-    """Return the next tick at or after `now + after`; ticks are whole multiples of TICK since the epoch."""
-    tick_s = TICK.total_seconds()
-    ticks = -((now + after).timestamp() // -tick_s)
+    """Return the next tick at or after `now + after`; ticks are whole multiples of TICK since the epoch.
+
+    After a long wait ticks are multiples of that wait: between half of it and one and a half from now.
+    """
+    tick_s, earliest = (TICK.total_seconds(), now + after) if after < LONG else (after.total_seconds(), now + after / 2)
+    ticks = -(earliest.timestamp() // -tick_s)
     return datetime.fromtimestamp(ticks * tick_s, tz=now.tzinfo)

@@ -42,12 +42,14 @@ class AutoScalingEdge:
 
     def complete_hooks(
         self, instance: InstanceId, group: str, transition: Transition, *, abandon: bool = False
-    ) -> None:
+    ) -> bool:
         """Complete by instance id, right after reading that it waits: no Describe call returns the token."""
-        result = "ABANDON" if abandon else "CONTINUE"
+        result, completed = "ABANDON" if abandon else "CONTINUE", False
         for hook in self._hooks_that_hold(instance, group, transition):
             with speaking_to("Auto Scaling", "CompleteLifecycleAction"), _no_action_is_success():
                 self._client.complete_lifecycle_action(**hook, LifecycleActionResult=result)
+                completed = True
+        return completed
 
     def heartbeat(self, instance: InstanceId, group: str, transition: Transition) -> None:
         for hook in self._hooks_that_hold(instance, group, transition):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functions.cluster.assess import Kind, Verdict
 from functions.cluster.facts import Absent, Facts, Phase
 from functions.cluster.joining import JoinState
-from functions.cluster.machine import EXCLUDED_ANNOTATION, REGISTER_PROCESS, Instance, Node, Transition
+from functions.cluster.machine import DRAINING_ANNOTATION, REGISTER_PROCESS, Instance, Node, Transition
 from functions.cluster.policy import Policy
 from functions.remediate.plan import (
     LATER,
@@ -102,7 +102,7 @@ def _serve_again(verdict: Verdict, node: Node, facts: Facts, why: str) -> tuple[
     group = verdict.group
     if group is None or not group.load_balancers or REGISTER_PROCESS in group.suspended:
         return ()
-    taken_out = node.out_of_service or EXCLUDED_ANNOTATION in node.annotations
+    taken_out = node.out_of_service or DRAINING_ANNOTATION in node.annotations
     return (JoinLoadBalancers(facts.id, group.load_balancers, why),) if taken_out else ()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from functions.cluster.assess import Verdict
-from functions.cluster.facts import Facts
+from functions.cluster.facts import Facts, Memory
 from functions.cluster.joining import Approval, JoinRecord, JoinState
 from functions.cluster.machine import LAUNCH_PROCESS, Instance, Node, Transition, instance_of_provider_id
 from functions.remediate.plan import (
@@ -43,7 +43,10 @@ def arriving(verdict: Verdict, facts: Facts, join_deadline: timedelta) -> tuple[
         steps.append(Heartbeat(facts.id, verdict.group.name, Transition.LAUNCHING, "it is joining"))
     if denied:
         return (*steps, *_give_up(verdict, facts, denied))
-    if facts.at >= launched_at + join_deadline:
+    late = facts.at >= launched_at + join_deadline
+    if late and _was_well(facts, launched_at):
+        return (LookAgain(LATER, f"{_how_far(facts, join, approval)}; it was well before: its hook's own time counts"),)
+    if late:
         because = f"{_how_far(facts, join, approval)}, {join_deadline} after its launch"
         return (*steps, *_give_up(verdict, facts, because))
 
@@ -89,6 +92,12 @@ def _give_up(verdict: Verdict, facts: Facts, because: str) -> tuple[Step, ...]:
 
 def _is_ready(node: Node, facts: Facts) -> bool:
     return node.ready and node.initialised and instance_of_provider_id(node.provider_id) == facts.id
+
+
+def _was_well(facts: Facts, launched_at: datetime) -> bool:
+    """Whether it has been in service since that launch: it comes back from standby, and its launch is no measure."""
+    record = facts.memory.record if isinstance(facts.memory, Memory) else None
+    return record is not None and record.first_seen > launched_at
 
 
 def _has_token(join: JoinRecord | None, at: datetime) -> bool:

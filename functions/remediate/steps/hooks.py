@@ -14,7 +14,10 @@ HEARTBEAT_EVERY = timedelta(seconds=20)  # the shortest time-out that Auto Scali
 
 
 def heartbeat(step: Heartbeat, outside: Outside, *, at: datetime) -> Unchanged:
-    """Send one when the last is long enough ago. When the table cannot say, one too many is sent."""
+    """Send one when the last is long enough ago. When the table cannot say, one too many is sent.
+
+    One that fails is sent again by the next pass; the work that it is to win time for does not wait for it.
+    """
     key = f"heartbeat#{step.instance}"
     try:
         due = outside.table.first_time(key, now=at, within=HEARTBEAT_EVERY)
@@ -24,9 +27,11 @@ def heartbeat(step: Heartbeat, outside: Outside, *, at: datetime) -> Unchanged:
     if due:
         try:
             outside.autoscaling.heartbeat(step.instance, step.group, step.transition)
-        except (RetryableError, ConfigurationError):
+        except (RetryableError, ConfigurationError) as error:
+            outside.journal.tell("heartbeat_failed", machine=step.instance, reason=str(error))
+            outside.journal.count("heartbeat_failed")
             _try_unsay(key, outside)
-            raise
+            return Unchanged()
         outside.journal.tell("heartbeat", machine=step.instance, transition=step.transition.value)
     return Unchanged()
 

@@ -14,6 +14,7 @@ from chalice.test import Client
 
 from functions.cluster.facts import Phase
 from functions.cluster.machine import InstanceId
+from functions.cluster.notice import Cause
 from functions.edges.ec2 import Ec2Edge
 from functions.edges.table import TableEdge
 from functions.errors import ConfigurationError, PermanentError, RefusedError
@@ -23,13 +24,10 @@ from tests.integration.functions.conftest import Clients
 from tests.integration.functions.kubernetes_objects import node_json, not_found
 from tests.integration.functions.surroundings import a_group, a_table, queue_urls, received
 from tests.unit.functions.builders import ENVIRONMENT, NOW, machine, pause
+from tests.unit.functions.samples import INBOX, bodies, sample
 
 ROOT = Path(__file__).parents[3]
 KUBECONFIGS = [f"{ENVIRONMENT['REGROW_KUBECONFIG_PATH']}/{identity}" for identity in ("remediate", "mint", "approve")]
-
-
-def sample(name: str) -> Any:
-    return json.loads((ROOT / "events" / f"{name}.json").read_text())
 
 
 def load_app() -> Client:
@@ -105,7 +103,16 @@ def test_an_event_that_is_delivered_twice_orders_one_pass(account: Account) -> N
     assert len(account.looks()) == 1
 
 
-@pytest.mark.parametrize("name", ["ec2-running", "autoscaling-launch-successful", "unknown-source"])
+def test_each_machine_of_an_event_gets_a_pass_with_what_was_announced(account: Account) -> None:
+    account.invoke("intake", sample("health-scheduled"))
+    account.invoke("intake", sample("spot-interruption-stop"))
+    looks = account.looks()
+    assert [look.machine for look in looks] == [f"i-0123456789abcdef{number}" for number in (0, 1, 0)]
+    causes = [look.notice.cause for look in looks if look.notice]
+    assert causes == [Cause.MAINTENANCE, Cause.MAINTENANCE, Cause.SPOT]
+
+
+@pytest.mark.parametrize("name", ["ec2-pending", "alarm-composite", "health-issue", "unknown-source"])
 def test_an_event_that_calls_for_nothing_is_logged_with_its_reason(
     account: Account, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -113,6 +120,70 @@ def test_an_event_that_calls_for_nothing_is_logged_with_its_reason(
     assert account.looks() == []
     (told,) = [record for record in caplog.records if record.message == "event_dropped"]
     assert vars(told)["reason"]
+
+
+def an_inbox(clients: Clients) -> tuple[str, str]:
+    """A queue as the stack makes it, and a topic that sends to it: URL and ARN."""
+    sqs, sns = clients("sqs"), clients("sns")
+    url = sqs.create_queue(QueueName="regrow-drill-inbox")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    topic = sns.create_topic(Name="machines")["TopicArn"]
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+    return url, topic
+
+
+def batch(messages: list[dict[str, Any]]) -> dict[str, Any]:
+    """What Lambda hands to the function for these messages of a queue."""
+    (form,) = sample("inbox-terminate-action")["Records"]
+    return {
+        "Records": [
+            {**form, "messageId": one["MessageId"], "receiptHandle": one["ReceiptHandle"], "body": one["Body"]}
+            for one in messages
+        ]
+    }
+
+
+def test_what_auto_scaling_sends_to_a_queue_and_to_a_topic_becomes_one_pass_whatever_comes_beside_it(
+    account: Account,
+) -> None:
+    url, topic = an_inbox(account.clients)
+    (notification,) = bodies("inbox-terminate-action")
+    sqs = account.clients("sqs")
+    for poison in ("", "not JSON", '{"Type": "Notification", "Message": "{"}', "[" * 5000, '{"order": 4711}'):
+        sqs.send_message(QueueUrl=url, MessageBody=poison or " ")
+    sqs.send_message(QueueUrl=url, MessageBody=notification)
+    account.clients("sns").publish(TopicArn=topic, Message=notification)
+    messages = received(account.clients, url)
+    assert len(messages) == 7
+    account.invoke("inbox", batch(messages))
+    account.invoke("inbox", batch(messages))  # SQS may deliver them twice
+    assert account.looks() == [Look(InstanceId("i-0123456789abcdef0"), "drill-worker terminates it")]
+
+
+def test_an_action_that_also_came_by_eventbridge_is_the_same_pass(account: Account) -> None:
+    event = sample("autoscaling-launch-action")
+    url, topic = an_inbox(account.clients)
+    account.clients("sns").publish(TopicArn=topic, Message=json.dumps(event["detail"]))
+    account.invoke("intake", event)
+    account.invoke("inbox", batch(received(account.clients, url)))
+    assert [look.reason for look in account.looks()] == ["drill-worker launches it"]
+
+
+def test_what_a_batch_holds_beside_actions_is_logged_and_keeps_none_of_them_back(
+    account: Account, caplog: pytest.LogCaptureFixture
+) -> None:
+    account.invoke("inbox", sample("inbox-batch"))
+    assert [look.reason for look in account.looks()] == ["drill-worker terminates it", "drill-worker launches it"]
+    dropped = [vars(record)["reason"] for record in caplog.records if record.message == "event_dropped"]
+    assert dropped == [read for read in INBOX["inbox-batch"] if isinstance(read, str)]
+
+
+def test_a_failed_launch_is_counted_under_a_name_of_its_own(
+    account: Account, capsys: pytest.CaptureFixture[str]
+) -> None:
+    account.invoke("inbox", sample("inbox-launch-error"))
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
+    assert [line["launch_unsuccessful"] for line in lines] == [[1.0]]
 
 
 def test_a_look_that_is_due_becomes_a_pass(account: Account) -> None:
@@ -129,7 +200,8 @@ def test_a_message_that_can_never_be_parsed_fails_each_time(account: Account) ->
 def test_a_pass_about_a_machine_that_nobody_knows_ends_in_peace(account: Account, api_server: Server) -> None:
     a_group(account.clients)
     account.invoke("remediate", sample("pass-message"))
-    assert (account.later_looks(), account.table.cases(), api_server.requests) == (0, (), [])
+    assert (account.later_looks(), account.table.cases()) == (0, ())
+    assert {request.method for request in api_server.requests} == {"GET"}, "a Node of it would have to be told"
 
 
 def test_a_pass_takes_out_a_dead_worker_and_looks_again(account: Account, api_server: Server) -> None:
@@ -171,7 +243,7 @@ def test_a_sweep_finds_a_dead_worker_that_no_event_told_of(account: Account, api
         victim: "the sweep: it is dead: EC2: terminated",
         replacement: "the sweep: it is arriving: it is in service, new, and without a Node",
     }
-    assert account.table.recorded() == {other}
+    assert {record.instance for record in account.table.records()} == {other}
 
 
 def test_a_drill_terminates_one_worker_of_a_whole_cluster(account: Account, api_server: Server) -> None:
@@ -212,12 +284,18 @@ def test_explain_tells_of_a_pause_that_refuses(account: Account, api_server: Ser
     assert said["refused"].startswith("drill is paused until")
 
 
-@pytest.mark.parametrize("function", ["intake", "later", "remediate", "sweep", "drill"])
+@pytest.mark.parametrize("function", ["intake", "inbox", "later", "remediate", "sweep", "drill"])
 @pytest.mark.usefixtures("clients")
 def test_a_function_without_its_settings_names_them_all(monkeypatch: pytest.MonkeyPatch, function: str) -> None:
     for name in ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
-    payload = {"intake": "ec2-terminated", "later": "look-due", "remediate": "pass-message", "sweep": "sweep"}
+    payload = {
+        "intake": "ec2-terminated",
+        "inbox": "inbox-batch",
+        "later": "look-due",
+        "remediate": "pass-message",
+        "sweep": "sweep",
+    }
     with pytest.raises(ConfigurationError) as error:
         load_app().lambda_.invoke(function, sample(payload.get(function, "report")))
     assert [name for name in ENVIRONMENT if name not in str(error.value)] == []

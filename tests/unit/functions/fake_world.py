@@ -18,9 +18,11 @@ from functions.cluster.joining import Approval, JoinRecord
 from functions.cluster.machine import Group, Instance, InstanceId, InstanceState, Node, Pod, Transition
 from functions.cluster.notice import Notice, ScheduledEvent
 from functions.messages import Look
-from tests.unit.functions.builders import NOW
+from tests.unit.functions.builders import NOW, SETTINGS
 
 _ENDED = frozenset({InstanceState.TERMINATED, InstanceState.STOPPED})
+_RUNS = frozenset({InstanceState.PENDING, InstanceState.RUNNING})
+_PLANNED = SETTINGS.policy.planned_ahead + timedelta(minutes=1)
 
 
 class Crash(BaseException):
@@ -56,6 +58,12 @@ class World:
     pods: dict[Pod, str] = field(default_factory=dict)
     attachments: dict[str, str] = field(default_factory=dict)
     budgeted: set[str] = field(default_factory=set)  # names of pods that a disruption budget holds
+    advised: dict[InstanceId, datetime] = field(default_factory=dict)  # to be left, as AWS recommends, and until when
+    drains_on_advice: bool = False
+    cordoned_by_people: set[str] = field(default_factory=set)  # uids of Nodes
+    held_by_others: set[InstanceId] = field(default_factory=set)  # by a lifecycle hook that is not ours
+    reused: set[InstanceId] = field(default_factory=set)  # machines that their group takes back into its warm pool
+    lost: list[str] = field(default_factory=list)  # names of pods that still ran when AWS took their machine
     joins: dict[InstanceId, JoinRecord] = field(default_factory=dict)
     approvals: dict[InstanceId, Approval] = field(default_factory=dict)
     refused: dict[InstanceId, str] = field(default_factory=dict)  # machines that mint lets in for nothing, and why
@@ -84,6 +92,19 @@ class World:
 
     def machine_of(self, node_name: str) -> Instance | None:
         return self.instances.get(InstanceId(node_name))
+
+    def why_it_leaves(self, one: InstanceId) -> str | None:
+        """Say what would justify emptying a machine now: only what AWS itself says about it counts."""
+        machine = self.instances.get(one)
+        if machine is None or machine.state not in _RUNS:
+            return "it has ended, or ends"
+        if any(there.terminating for group in self.groups.values() if (there := group.member(one))):
+            return "its group lets it go"
+        if (notice := self.interrupted.get(one)) and machine.spot and notice.in_effect(self.now):
+            return "Spot"
+        if any(not event.over and event.not_before <= self.now + _PLANNED for event in self.scheduled.get(one, ())):
+            return "maintenance"
+        return "advice" if machine.spot and self.now < self.advised.get(one, self.now) else None
 
     def did(self, what: str, to: str, *, machine: Instance | None, only_if_ended: bool = True) -> None:
         """Note an effect, and that it was wrong when it took something from a machine that still runs."""

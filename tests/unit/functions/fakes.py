@@ -105,20 +105,26 @@ class FakeAutoScaling(_Edge):
 
     def complete_hooks(
         self, instance: InstanceId, group: str, transition: Transition, *, abandon: bool = False
-    ) -> None:
+    ) -> bool:
         with self.call("complete_hooks") as world:
             found = world.groups[group]
             there = found.member(instance)
             if not (there and there.waits(transition)) or instance in world.held_by_others:
-                return
+                return False
             ended = transition is Transition.TERMINATING or abandon
             world.did("abandon launch" if abandon else "complete hook", instance, machine=None)
             self._judge(instance, transition, abandon=abandon)
             others = tuple(one for one in found.members if one.id != instance)
+            if instance in world.reused or there.warmed:
+                parked = replace(there, lifecycle_state="Warmed:Pending" if there.warmed else "Warmed:Pending:Wait")
+                world.groups[group] = replace(found, members=(*others, parked))
+                world.reused.discard(instance)
+                return True
             in_service = () if ended else (replace(there, lifecycle_state="InService"),)
             world.groups[group] = replace(found, members=(*others, *in_service))
             if ended and (machine := world.instances.get(instance)):
                 world.instances[instance] = replace(machine, state=InstanceState.TERMINATED, address=None)
+            return True
 
     def _judge(self, instance: InstanceId, transition: Transition, *, abandon: bool) -> None:
         """Note what must never be: a machine let go with pods that could be elsewhere, or put into service too soon."""

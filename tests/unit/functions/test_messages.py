@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from functions.cluster.machine import InstanceId
 from functions.errors import PermanentError
-from functions.messages import TICK, Look, due
+from functions.messages import LONG, TICK, Look, due
 from tests.unit.functions.builders import NOW, ONE, TWO, machine
 
 TIMES = st.datetimes(datetime(2024, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
@@ -28,11 +28,20 @@ def test_a_look_comes_back_from_its_message_as_it_was(look: Look) -> None:
     assert Look.from_json(look.to_json()) == look
 
 
-@given(TIMES, st.timedeltas(timedelta(0), timedelta(minutes=15)))
+@given(TIMES, st.timedeltas(timedelta(0), LONG - timedelta(microseconds=1)))
 def test_a_later_look_is_due_on_the_grid_and_at_most_one_tick_late(now: datetime, after: timedelta) -> None:
     tick = due(now, after)
     assert timedelta(0) <= tick - (now + after) < TICK
     assert tick.timestamp() % TICK.total_seconds() == 0
+
+
+@given(TIMES, st.integers(10, 600))
+def test_after_a_long_wait_chains_that_began_apart_meet(now: datetime, wait_s: int) -> None:
+    after = timedelta(seconds=wait_s)
+    tick = due(now, after)
+    assert after / 2 <= tick - now < after * 1.5
+    assert tick.timestamp() % wait_s == 0
+    assert due(tick, after) == tick + after
 
 
 @given(st.timedeltas(timedelta(0), TICK - timedelta(microseconds=1)))

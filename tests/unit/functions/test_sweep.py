@@ -209,7 +209,7 @@ def test_a_held_sweep_tells_a_person_once_an_hour() -> None:
 def test_a_node_without_instance_id_is_left_out() -> None:
     world = a_cluster()
     settle(world)
-    stranger: Node = node(machine(50), provider_id="kind://drill/stranger")
+    stranger: Node = node(machine(50), name="stranger", provider_id="kind://drill/stranger")
     world.nodes["stranger"] = stranger
     assert run_sweep(outside_of(world), SETTINGS, now=NOW).looks == ()
     assert world.groups[WORKERS].desired == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 from functions.cluster.machine import (
     CLUSTER_TAG,
@@ -14,6 +15,7 @@ from functions.cluster.machine import (
     Role,
     Transition,
 )
+from functions.cluster.notice import REBALANCE_HOLDS, SPOT_WARNS, Cause, Notice, ScheduledEvent
 from functions.messages import Look
 from tests.unit.functions.builders import (
     CLUSTER,
@@ -76,6 +78,7 @@ def settle(world: World) -> None:
         if (there is None or there.out_of_service) and where not in world.pods.values():
             del world.attachments[name]
     _reschedule(world)
+    _take_interrupted(world)
     workers = world.groups[WORKERS]
     if "Launch" not in workers.suspended:
         for _ in range(workers.desired - len(workers.members)):
@@ -100,6 +103,53 @@ def _let_hooks_run_out(world: World) -> None:
                 world.instances[one.id] = replace(world.instances[one.id], state=InstanceState.TERMINATED, address=None)
                 left = tuple(other for other in world.groups[WORKERS].members if other.id != one.id)
                 world.groups[WORKERS] = replace(world.groups[WORKERS], members=left)
+
+
+def _take_interrupted(world: World) -> None:
+    """What EC2 does when the time of a Spot interruption has come; Auto Scaling notices, and no event tells of it."""
+    for one in [one for one, notice in world.interrupted.items() if world.now >= notice.until]:
+        action = world.interrupted.pop(one).what
+        world.lost += [pod.name for pod, where in world.pods.items() if where == one and pod.awaited]
+        end = InstanceState.TERMINATED if action == "terminate" else InstanceState.STOPPED
+        world.instances[one] = replace(world.instances[one], state=end, address=None)
+        if one in world.nodes:
+            there = world.nodes[one]
+            world.nodes[one] = replace(there, ready=False, resource_version=str(int(there.resource_version) + 1))
+        if end is InstanceState.TERMINATED:
+            leave_group(world, one)
+
+
+def leave_group(world: World, one: InstanceId) -> None:
+    """The group no longer lists the machine, and wants as many as before."""
+    workers = world.groups[WORKERS]
+    world.groups[WORKERS] = replace(workers, members=tuple(there for there in workers.members if there.id != one))
+
+
+def interrupt(world: World, one: InstanceId, action: str = "terminate") -> Notice:
+    """EC2 will take a Spot machine in two minutes, and lists it as marked; return what the event says."""
+    world.instances[one] = replace(world.instances[one], spot=True)
+    world.interrupted[one] = Notice(Cause.SPOT, action, world.now, world.now + SPOT_WARNS)
+    return world.interrupted[one]
+
+
+def recommend(world: World, one: InstanceId) -> Notice:
+    """AWS recommends to leave a Spot machine; only an event says so."""
+    world.instances[one] = replace(world.instances[one], spot=True)
+    world.advised[one] = world.now + REBALANCE_HOLDS
+    return Notice(Cause.REBALANCE, "rebalance", world.now, world.now + REBALANCE_HOLDS)
+
+
+def schedule(world: World, one: InstanceId, not_before: datetime, said: str = "") -> Notice:
+    """EC2 lists maintenance of a machine, in place of what it listed before; return what AWS Health says."""
+    world.scheduled[one] = (ScheduledEvent("system-reboot", not_before, f"{said}scheduled reboot"),)
+    return Notice(Cause.MAINTENANCE, "AWS_EC2_SYSTEM_REBOOT_MAINTENANCE_SCHEDULED", world.now, world.now)
+
+
+def listed_as(world: World, one: InstanceId, lifecycle_state: str) -> None:
+    """Auto Scaling says another lifecycle state of a machine."""
+    workers = world.groups[WORKERS]
+    members = tuple(member(there.id, lifecycle_state) if there.id == one else there for there in workers.members)
+    world.groups[WORKERS] = replace(workers, members=members)
 
 
 def launch(world: World, new: InstanceId) -> None:
