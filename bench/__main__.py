@@ -8,38 +8,61 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import measure
+from bench import measure, memory, month
+from bench.calls import CASES, count_cases
 from bench.drain import drain
+from bench.volume import volume, volume_alone
 from infra.local import cluster as local_cluster
+from infra.local.cluster import Cluster
+from infra.local.drills.kinds import KINDS
+from infra.local.drills.run import run
 from infra.local.progress import Progress
 from infra.local.worlds.world import World
 
 FIGURES = Path(__file__).with_name("figures.json")
 PRESETS = ("instant", "aws")
+STORMS = 3
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--preset", choices=PRESETS, help="take one preset's figures only")
     parser.add_argument("--drills", type=int, default=5, help="how many drills a median stands on (default: 5)")
-    parser.add_argument("--alone", action="store_true", help="also measure Kubernetes alone, which takes six minutes")
+    parser.add_argument("--alone", action="store_true", help="also measure Kubernetes alone, which takes half an hour")
     parser.add_argument("--drain", action="store_true", help="take the drain's figures only")
+    parser.add_argument("--volume", action="store_true", help="take the volume's figures only")
+    parser.add_argument("--calls", action="store_true", help="count calls, price a month, and write docs/calls.md")
+    parser.add_argument("--memory", action="store_true", help="take the memory's figures only")
+    parser.add_argument("--storm", action="store_true", help="take the storm's figures only")
+    parser.add_argument("--nodes", type=int, default=memory.NODES, help="with --memory: of how many Nodes")
     parser.add_argument("--rounds", type=int, default=5, help="how many drains a median stands on (default: 5)")
-    parser.add_argument("--world", help="with --drain: use this world, which is up, and leave it so")
+    parser.add_argument("--world", help="with one part alone: use this world, which is up, and leave it so")
     arguments = parser.parse_args()
     if arguments.drain:
         write("drain", take_drain(arguments.rounds, arguments.world))
         return 0
+    if arguments.volume:
+        write("volume", take_volume(arguments.drills, arguments.world, alone=arguments.alone))
+        return 0
+    for part, take_part in PARTS.items():
+        if getattr(arguments, part):
+            write(part, take_part(arguments))
+            return 0
     if arguments.preset is None:
         # A process that has entered a world cannot leave it: each preset is a process of its own.
         passed_on = ["--drills", str(arguments.drills), *(["--alone"] if arguments.alone else [])]
         for preset in PRESETS:
             subprocess.run([sys.executable, "-m", "bench", "--preset", preset, *passed_on], check=True)
+        subprocess.run([sys.executable, "-m", "bench", "--volume", *passed_on], check=True)
         subprocess.run([sys.executable, "-m", "bench", "--drain", "--rounds", str(arguments.rounds)], check=True)
+        for part in PARTS:
+            subprocess.run([sys.executable, "-m", "bench", f"--{part}"], check=True)
         return 0
     write(arguments.preset, take(arguments.preset, arguments.drills, alone=arguments.alone))
     return 0
@@ -53,6 +76,67 @@ def take_drain(rounds: int, lent: str | None) -> dict[str, Any]:
     cluster = local_cluster.up("bench-drain", delays="instant", workers=0, progress=progress)
     try:
         return _about_it() | drain(cluster, rounds, progress.say)
+    finally:
+        cluster.world.down()
+
+
+def take_volume(count: int, lent: str | None, *, alone: bool) -> dict[str, Any]:
+    """With and without Regrow side by side, in one world and one run."""
+    progress = Progress()
+    if lent:
+        cluster = local_cluster.enter(World.find(lent))
+        return _about_it() | _volume(cluster, count, progress, alone=alone)
+    cluster = local_cluster.up("bench-volume", delays="instant", progress=progress)
+    try:
+        return _about_it() | _volume(cluster, count, progress, alone=alone)
+    finally:
+        cluster.world.down()
+
+
+def _volume(cluster: Cluster, count: int, progress: Progress, *, alone: bool) -> dict[str, Any]:
+    figures = {"with_regrow": volume(cluster, count, progress.say)}
+    return figures | ({"alone": volume_alone(cluster, progress)} if alone else {})
+
+
+def take_calls(arguments: argparse.Namespace) -> dict[str, Any]:
+    """With the delays of AWS, which decide how often a pass looks again."""
+    with _world("bench-calls", "aws", arguments.world) as (cluster, progress):
+        counted = count_cases(cluster, CASES, progress.say)
+    figures = month.figures(counted)
+    month.write_docs(figures)
+    return _about_it() | figures
+
+
+def take_memory(arguments: argparse.Namespace) -> dict[str, Any]:
+    with _world("bench-memory", "instant", arguments.world, workers=0) as (cluster, progress):
+        return _about_it() | memory.measure(cluster, arguments.nodes, progress.say)
+
+
+def take_storm(arguments: argparse.Namespace) -> dict[str, Any]:
+    with _world("bench-storm", "aws", arguments.world) as (cluster, progress):
+        runs = [run(cluster, KINDS["storm"], progress.say) for _ in range(STORMS)]
+    left_out = ("milestones", "timeline")
+    return _about_it() | {"runs": [{name: one[name] for name in one if name not in left_out} for one in runs]}
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+    "calls": take_calls,
+    "memory": take_memory,
+    "storm": take_storm,
+}
+"""Each of them is taken in a world of its own, and has a flag of its name."""
+
+
+@contextmanager
+def _world(name: str, delays: str, lent: str | None, *, workers: int = 2) -> Iterator[tuple[Cluster, Progress]]:
+    """A world for one part, ended after it; a lent one stays."""
+    progress = Progress()
+    if lent:
+        yield local_cluster.enter(World.find(lent)), progress
+        return
+    cluster = local_cluster.up(name, delays=delays, workers=workers, progress=progress)
+    try:
+        yield cluster, progress
     finally:
         cluster.world.down()
 

@@ -1,4 +1,4 @@
-"""The approver at the Kubernetes API: pending certificate signing requests, and the word on each of them.
+"""The approver at the Kubernetes API: certificate signing requests of kubelets, and the word on each of them.
 
 `credentials` are those of the approver's own identity (see KubernetesApi).
 """
@@ -28,10 +28,16 @@ class CertificateRequestsEdge:
     ) -> None:
         self._api = KubernetesApi(credentials, timeout_s=timeout_s, page_size=page_size)
 
-    def pending(self) -> tuple[CertificateRequest, ...]:
-        """Read those of every signer: the list knows no selector for what is not decided."""
+    def requests(self) -> tuple[CertificateRequest, ...]:
+        """Read those of every signer: the list knows no selector for what is not decided.
+
+        Kubernetes keeps what was decided for an hour, so what was made of a request is seen in the same list.
+        """
         found = self._api.list("list CertificateSigningRequests", _API, "list_certificate_signing_request")
-        return tuple(_request(raw) for raw in found if _pending(raw))
+        return tuple(_request(raw) for raw in found if _pending(raw) or _issued(raw))
+
+    def version(self) -> str:
+        return self._api.version()
 
     def approve(self, request: CertificateRequest, *, reason: str, message: str, at: datetime) -> None:
         self._decide(request, "Approved", reason, message, at)
@@ -69,6 +75,10 @@ def _pending(raw: Mapping[str, Any]) -> bool:
     )
 
 
+def _issued(raw: Mapping[str, Any]) -> str | None:
+    return raw.get("status", {}).get("certificate") or None
+
+
 def _request(raw: Mapping[str, Any]) -> CertificateRequest:
     metadata, spec = raw["metadata"], raw["spec"]
     return CertificateRequest(
@@ -84,4 +94,5 @@ def _request(raw: Mapping[str, Any]) -> CertificateRequest:
         expiration_s=spec.get("expirationSeconds"),
         request=spec["request"],
         whole=raw,
+        issued=_issued(raw),
     )

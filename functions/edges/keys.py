@@ -1,6 +1,14 @@
-"""Keys and signatures of certificate requests, by the cryptography library, which is imported on first use."""
+"""Keys and signatures of certificate requests, and certificates, by the cryptography library, imported on first use."""
 
 from __future__ import annotations
+
+import base64
+from hashlib import sha256
+
+from functions.join.issued import Certificate
+from functions.join.pkcs10 import DNS_NAME, IP_ADDRESS
+
+_OTHER_NAME = 0  # of whatever other kind: no request is approved with one
 
 _SMALLEST_RSA, _LARGEST_RSA, _RSA_EXPONENT = 2048, 4096, 65537
 
@@ -45,3 +53,47 @@ def wrong_with_key(der: bytes, key_info: bytes) -> str | None:
         return None if request.is_signature_valid else "its signature is not that of its key"
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         return f"its key or its signature cannot be read: {error}"
+
+
+def read_certificate(issued: str) -> Certificate | str:
+    """Read `status.certificate`: base64 of PEM, of which the first block is the machine's (CertificateSigningRequest).
+
+    Returns what is wrong with one that cannot be read.
+    """
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    try:
+        certificate = x509.load_pem_x509_certificates(base64.b64decode(issued, validate=True))[0]
+        extensions = {extension.oid: extension.value for extension in certificate.extensions}
+        names = extensions.get(x509.SubjectAlternativeName.oid)
+        uses = extensions.get(x509.ExtendedKeyUsage.oid)
+        constraints = extensions.get(x509.BasicConstraints.oid)
+        return Certificate(
+            sha256=sha256(certificate.public_bytes(Encoding.DER)).hexdigest(),
+            subject=certificate.subject.public_bytes(),
+            key=certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+            names=frozenset(map(_general_name, names))
+            if isinstance(names, x509.SubjectAlternativeName)
+            else frozenset(),
+            uses=frozenset(use.dotted_string for use in uses)
+            if isinstance(uses, x509.ExtendedKeyUsage)
+            else frozenset(),
+            authority=isinstance(constraints, x509.BasicConstraints) and constraints.ca,
+            begins=certificate.not_valid_before_utc,
+            ends=certificate.not_valid_after_utc,
+        )
+    except (ValueError, TypeError, IndexError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        return f"the certificate that was issued cannot be read: {error}"
+
+
+def _general_name(name: object) -> tuple[int, bytes]:
+    from cryptography import x509
+
+    match name:
+        case x509.DNSName(value=text):
+            return DNS_NAME, text.encode()
+        case x509.IPAddress(value=address):
+            return IP_ADDRESS, getattr(address, "packed", b"")
+        case _:
+            return _OTHER_NAME, repr(name).encode()

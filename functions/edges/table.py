@@ -114,6 +114,14 @@ class TableEdge:
             Pause(item["sk"], datetime.fromisoformat(item["until"]), item["reason"]) for item in self._query("pause")
         )
 
+    def forget(self, instance: InstanceId) -> None:
+        """Its record has served: nothing of the machine is left to be known by."""
+        self._delete("machine", instance)
+
+    def records(self) -> tuple[Record, ...]:
+        """What was written down about every machine while it was well."""
+        return tuple(_record(item) for item in self._query("machine"))
+
     def open_case(self, case: Case, *, max_in_flight: int) -> None:
         """Write the case and take a place for it in one transaction.
 

@@ -274,7 +274,12 @@ def _decide_with_cluster(arriving: Arriving, seen: ClusterFacts, now: datetime) 
 
 def _gate(arriving: Arriving, seen: ClusterFacts) -> Decision:
     """What must hold of image and cluster. All that a person has to mend is said at once."""
-    checks = (_version_skew(arriving.instance, seen), _unseen_approval(seen), _signing_tokens(seen))
+    checks = (
+        _open_metadata(arriving.instance),
+        _version_skew(arriving.instance, seen),
+        _unseen_approval(seen),
+        _signing_tokens(seen),
+    )
     if wrong := [check for check in checks if isinstance(check, str)]:
         return Refuse("; ".join(wrong))
     for fact in checks:
@@ -284,6 +289,29 @@ def _gate(arriving: Arriving, seen: ClusterFacts) -> Decision:
         return Hold(f"unknown: {seen.api_server.reason}")
     why = "its earlier token was not delivered, or has run out" if arriving.record else "it has been launched"
     return Mint(f"{arriving.group.name}: {why}", arriving, seen.api_server)
+
+
+def _open_metadata(instance: Instance) -> str | None:
+    """Who reaches the metadata service has the machine's credentials, and with them its token.
+
+    Version 1 of it answers any request that a program on the machine is led to make; an answer that travels two hops
+    reaches pods (EC2 user guide, "Use the Instance Metadata Service").
+    """
+    wrong = [
+        what
+        for what, is_open in (
+            ("answers without a session token (HttpTokens is optional)", instance.metadata_tokens != "required"),
+            (f"answers over {instance.metadata_hops} hops, which reaches pods", instance.metadata_hops > 1),
+        )
+        if is_open
+    ]
+    if not wrong:
+        return None
+    return (
+        f"its metadata service {' and '.join(wrong)}; set MetadataOptions in the group's launch template, and for this "
+        f"machine: aws ec2 modify-instance-metadata-options --instance-id {instance.id} --http-tokens required "
+        "--http-put-response-hop-limit 1"
+    )
 
 
 def _version_skew(instance: Instance, seen: ClusterFacts) -> str | Unknown | None:

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from functions.cluster.facts import Absent
+from functions.cluster.facts import Absent, Record
 from functions.cluster.joining import Approval, JoinRecord
 from functions.cluster.machine import Group, Instance, InstanceId, Node
 from functions.join.certificate_request import CertificateRequest
+from functions.join.issued import Certificate
 
 KeyCheck = Callable[[bytes, bytes], str | None]
 """Given a PKCS #10 request and the key in it, both in DER: what is wrong with key or signature, None for nothing."""
+
+CertificateReader = Callable[[str], Certificate | str]
+"""Reads a certificate as the API server shows it; the text says what is wrong with one that cannot be read."""
 
 
 class Ec2(Protocol):
@@ -29,6 +33,9 @@ class Table(Protocol):
 
     def joins_of(self, instance: InstanceId) -> tuple[JoinRecord, ...]: ...
 
+    def records(self) -> tuple[Record, ...]:
+        """What was written down of every machine that was seen well, however it has joined."""
+
     def approvals_of(self, instance: InstanceId) -> tuple[Approval, ...]: ...
 
     def write_approval(self, approval: Approval, *, instead_of: Approval | None, keep_until: datetime) -> None:
@@ -42,8 +49,11 @@ class Table(Protocol):
 
 
 class Kubernetes(Protocol):
-    def pending(self) -> tuple[CertificateRequest, ...]:
-        """The certificate signing requests that are neither approved nor denied nor failed."""
+    def requests(self) -> tuple[CertificateRequest, ...]:
+        """The certificate signing requests that nobody has decided, and those that a certificate was issued for."""
+
+    def version(self) -> str:
+        """The API server's own."""
 
     def approve(self, request: CertificateRequest, *, reason: str, message: str, at: datetime) -> None:
         """Only the very object that was looked at; ConflictError when it is another one by now."""
@@ -70,4 +80,5 @@ class Outside:
     kubernetes: Kubernetes
     initialised_by: Callable[[], InstanceId | None]
     wrong_with_key: KeyCheck
+    read_certificate: CertificateReader
     journal: Journal

@@ -13,7 +13,8 @@ class CertificateRequest:
     """As the API server showed it. Who asks (`username`, `user_uid`, `groups`, `extra`) is the API server's own word:
     it overwrites what a client sends there.
 
-    `request` is `spec.request` as it came: base64 of what should be PEM. `whole` is the object itself, which goes back
+    `request` is `spec.request` as it came: base64 of what should be PEM, and `issued` the certificate that was made of
+    it, None while it is not decided. `whole` is the object itself, which goes back
     with one condition more, under the uid and the resourceVersion that were looked at.
     """
 
@@ -29,3 +30,4 @@ class CertificateRequest:
     expiration_s: int | None
     request: str = field(repr=False)
     whole: Mapping[str, Any] = field(repr=False, compare=False)
+    issued: str | None = field(repr=False, default=None)

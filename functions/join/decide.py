@@ -7,8 +7,10 @@ kubelet then waits for minutes. All else is held: the request stays pending, and
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from ipaddress import ip_address
 
 from functions.cluster.facts import Absent, Unknown
 from functions.cluster.joining import (
@@ -22,14 +24,20 @@ from functions.cluster.joining import (
 )
 from functions.cluster.machine import Group, Instance, InstanceId, InstanceState, Member, Node, instance_of_provider_id
 from functions.join.certificate_request import CertificateRequest
-from functions.join.names import main_names_of, names_of, private_names_to_come, readable
+from functions.join.issued import LONGEST_LIFE
+from functions.join.names import is_nodes_own, main_names_of, names_of, private_names_to_come, readable
 from functions.join.pkcs10 import Asked
 
 CLOCK_SKEW = timedelta(seconds=30)  # between the minter and the API server, which dates the request
 MOST_KEYS = 3  # a kubelet makes a new key for each attempt; the minter's token lasts for no more attempts than that
-LONGEST_LIFE = timedelta(days=366)  # kube-controller-manager's default is a year; a kubelet asks for none
 _ALIVE = frozenset({InstanceState.PENDING, InstanceState.RUNNING})
-_CREDENTIAL_ID = "authentication.kubernetes.io/credential-id"  # of which certificate a user came with (since 1.32)
+CREDENTIAL_ID = "authentication.kubernetes.io/credential-id"  # of which certificate a user came with
+_OF_A_CERTIFICATE = "X509SHA256="
+_SAYS_CREDENTIAL = (1, 32)  # the first minor version of the API server that does so
+_RENEWS_AFTER = (
+    2 / 3
+)  # of a certificate's life; a kubelet renews after 70 to 90 per cent (client-go, certificate manager)
+_VERSION = re.compile(r"v(?P<major>[0-9]+)\.(?P<minor>[0-9]+)\.")
 _CLIENT_USAGES = frozenset({"digital signature", "client auth"})
 _SERVING_USAGES = frozenset({"digital signature", "server auth"})
 _USAGE_OF_RSA = "key encipherment"
@@ -65,7 +73,27 @@ class Ignore:
     reason: str
 
 
-Verdict = Approve | Deny | Hold | Ignore
+@dataclass(frozen=True)
+class Incident:
+    """A certificate is out that nobody approved; `conviction` is to be written down."""
+
+    reason: str
+    conviction: Approval
+
+
+Verdict = Approve | Deny | Hold | Ignore | Incident
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Why a machine may ask to serve: we let it in with these client certificates, the latest good for that time.
+
+    None of them where others let it in: it founded the cluster, or was there before us.
+    """
+
+    certificates: tuple[str, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +132,7 @@ def objection_to_serving(request: CertificateRequest, approval: Approval) -> Den
         return Deny(f"this launch of the machine may not join any more: {approval.denied}")
     if not _is_of(request, NODES_GROUP, AUTHENTICATED_GROUP):
         return Deny(f"its user is in groups {', '.join(request.groups)}, which are not those of a node")
-    if strange := set(request.extra) - {_CREDENTIAL_ID}:
+    if strange := set(request.extra) - {CREDENTIAL_ID}:
         return Deny(f"its user has extra fields, which no node has: {', '.join(sorted(strange))}")
     return _objection_to_use(request, _SERVING_USAGES)
 
@@ -148,14 +176,17 @@ def decide_serving(
     request: CertificateRequest,
     asked: Asked,
     machine: InstanceId,
+    node_name: str,
     approval: Approval,
     seen: Seen,
     *,
-    let_in: bool | Unknown,
+    standing: Standing | Unknown | None,
+    version: str | Unknown | None,
     now: datetime,
 ) -> Verdict:
-    """As `decide_client`, for a serving certificate. `approval` is that of the machine's present launch; `let_in` says
-    whether any launch of the machine joined by us, or the machine founded the cluster.
+    """As `decide_client`, for a serving certificate. `approval` is that of the machine's present launch; `standing` is
+    None for a machine that nobody let in. `version` is the API server's, read when the request says not by which
+    certificate it came.
     """
     match seen:
         case Seen(instance=Unknown(reason)) | Seen(place=Unknown(reason)):
@@ -168,17 +199,69 @@ def decide_serving(
             return Hold("no group of the cluster lists the machine")
         case _:
             return Hold("EC2 does not know the machine")
-    if isinstance(let_in, Unknown):
-        return Hold(let_in.reason)
-    if not let_in:
-        return Hold("the machine was not let in by us")
-    if objection := _objection_to_names(asked, instance, machine):
+    if isinstance(standing, Unknown):
+        return Hold(standing.reason)
+    if standing is None:
+        return Hold("the machine was not let in by us, and nobody has written it down as one that was there before")
+    if objection := (
+        _objection_to_credential(request, standing, version, now) or _objection_to_names(asked, instance, node_name)
+    ):
         return objection
     reason = f"{machine} in group {group.name}, launched at {_time(instance.launched_at)}"
     if (approval.serving_uid, approval.serving_key_sha256) == (request.uid, asked.key_sha256):
         return Approve(reason, approval)
     allowed = replace(approval, serving_uid=request.uid, serving_key_sha256=asked.key_sha256, serving_at=now)
     return Approve(reason, allowed)
+
+
+def credential_of(request: CertificateRequest) -> str | None:
+    """Return the SHA-256 of the certificate that its user came with, None where the API server does not say."""
+    said = request.extra.get(CREDENTIAL_ID, ())
+    return said[0].removeprefix(_OF_A_CERTIFICATE) if len(said) == 1 and said[0].startswith(_OF_A_CERTIFICATE) else None
+
+
+def agrees(node: Node | Absent, instance: Instance) -> bool:
+    """Whether a Node is this instance's: it says so, and all addresses that it names are those that EC2 says."""
+    if isinstance(node, Absent) or instance_of_provider_id(node.provider_id) != instance.id:
+        return False
+    own = {instance.address, instance.public_address, *instance.private_addresses, *instance.ipv6_addresses}
+    named = {address for address in node.addresses if _is_address(address)}
+    return bool(named) and {ip_address(one) for one in named} <= {ip_address(one) for one in own if one}
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _objection_to_credential(
+    request: CertificateRequest, standing: Standing, version: str | Unknown | None, now: datetime
+) -> Deny | Hold | None:
+    """The request must have come with a client certificate that we know: it binds the second one to the first."""
+    if not standing.certificates or standing.since is None or standing.until is None:
+        return None  # others let it in, so there is none to compare with
+    credential = credential_of(request)
+    if credential in standing.certificates:
+        return None
+    if credential is None and CREDENTIAL_ID in request.extra:
+        return Hold(f"it came with {', '.join(request.extra[CREDENTIAL_ID])[:80]!r}, which is no one certificate")
+    if credential is None:
+        return _objection_to_silence(version)
+    if now < standing.since + _RENEWS_AFTER * (standing.until - standing.since):
+        return Deny(f"it came with the certificate {credential[:12]}, which was not issued to the machine")
+    return Hold(f"it came with the certificate {credential[:12]}, and the renewal of its own was not seen")
+
+
+def _objection_to_silence(version: str | Unknown | None) -> Hold | None:
+    if version is None or isinstance(version, Unknown):
+        return Hold(version.reason if version else "the API server was not asked for its version")
+    found = _VERSION.match(version)
+    if found and (int(found["major"]), int(found["minor"])) < _SAYS_CREDENTIAL:
+        return None
+    return Hold(f"the API server ({version}) does not say which certificate it came with")
 
 
 def _convict(reason: str, approval: Approval) -> Deny:
@@ -219,8 +302,13 @@ def _objection_to_instance(
         ("group", instance.group, record.group),
         ("image", instance.image, record.image),
         ("zone", instance.zone, record.zone),
+        ("instance profile", instance.profile, record.profile),
+        ("VPC", instance.vpc, record.vpc),
+        ("subnet", instance.subnet, record.subnet),
     ):
-        if is_now != was:
+        if was and not is_now:
+            return Hold(f"EC2 does not say the {what} of the machine")
+        if was and is_now != was:
             return _convict(f"the {what} of its machine is {is_now}, and was {was} when its token was made", approval)
     return None
 
@@ -268,8 +356,10 @@ def _objection_to_node(node: Node | Absent | Unknown, record: JoinRecord) -> Den
 
 
 def _objection_to_names(asked: Asked, instance: Instance, node_name: str) -> Deny | Hold | None:
-    if instance.address is None:
+    if instance.address is None and not instance.ipv6_addresses:
         return Hold("EC2 does not say the address of the machine")
+    if node_name != instance.id and not is_nodes_own(node_name):
+        return Deny(f"{node_name} is not a name for a machine")
     strange = set(asked.names) - names_of(instance, node_name)
     if strange and strange <= private_names_to_come(instance):
         return Hold("EC2 does not say the private DNS name of the machine yet")

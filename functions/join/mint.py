@@ -215,6 +215,9 @@ class _Minter:
             issued_at=self.now,
             expires_at=token.expires_at,
             busy_until=self.now + BUSY,
+            profile=instance.profile,
+            vpc=instance.vpc,
+            subnet=instance.subnet,
         )
         self._write(record, instead_of=instead_of)
         return token, record

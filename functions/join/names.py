@@ -1,10 +1,12 @@
 """The names and addresses that a machine may have in its serving certificate: those that EC2 says are its own.
 
-The same set as the AWS cloud provider reports of a Node. Nothing of it comes from the Node itself.
+The same set as the AWS cloud provider reports of a Node, of IPv4 and of IPv6, each address in the one form of bytes
+that it has. Nothing of it comes from the Node itself.
 """
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 
 from functions.cluster.machine import Instance
@@ -12,6 +14,8 @@ from functions.join.pkcs10 import DNS_NAME, IP_ADDRESS
 
 GeneralName = tuple[int, bytes]
 _LONGEST_SHOWN = 80
+_OTHERS = re.compile(r"kubernetes|localhost|(?:kubernetes|.*\.svc|.*\.cluster)\..*|.*\.svc|.*\.localhost")
+"""What no machine is called: the API server's names, and those of services."""
 
 
 def names_of(instance: Instance, node_name: str) -> frozenset[GeneralName]:
@@ -26,8 +30,14 @@ def names_of(instance: Instance, node_name: str) -> frozenset[GeneralName]:
 
 
 def main_names_of(instance: Instance, node_name: str) -> frozenset[GeneralName]:
-    """Return the names of which each certificate of the machine must have one."""
-    return frozenset({_dns(node_name)} | ({_ip(instance.address)} if instance.address else set()))
+    """Return the names of which each certificate of the machine must have one: a machine may have IPv6 alone."""
+    addresses = (instance.address, *instance.ipv6_addresses[:1])
+    return frozenset({_dns(node_name)} | {_ip(address) for address in addresses if address})
+
+
+def is_nodes_own(node_name: str) -> bool:
+    """Whether a Node name that was not given by us can stand in a certificate."""
+    return not _OTHERS.fullmatch(node_name)
 
 
 def private_names_to_come(instance: Instance) -> frozenset[GeneralName]:

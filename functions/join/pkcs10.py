@@ -82,6 +82,12 @@ def read_serving_request(request: str, node_name: str) -> Asked | Wrong:
     return _read(request, node_name, serving=True)
 
 
+def subject_of(node_name: str) -> bytes:
+    """Return the subject of a Node's certificates (DER), as Go writes it."""
+    user = f"{NODE_USER_PREFIX}{node_name}".encode()
+    return _tlv(_SEQUENCE, _rdn(_ORGANIZATION, NODES_GROUP.encode()) + _rdn(_COMMON_NAME, user))
+
+
 def _read(request: str, node_name: str, *, serving: bool) -> Asked | Wrong:
     try:
         der = _der_of(request)
@@ -131,7 +137,7 @@ def _hides_a_block(pem: bytes) -> bool:
 def _check_subject(subject: bytes, node_name: str) -> None:
     """The subject must be O, then CN, each a PrintableString of its own, and nothing else: so Go writes it."""
     user = f"{NODE_USER_PREFIX}{node_name}".encode()
-    if subject == _rdn(_ORGANIZATION, NODES_GROUP.encode()) + _rdn(_COMMON_NAME, user):
+    if _tlv(_SEQUENCE, subject) == subject_of(node_name):
         return
     organizations, common_names = _subject_values(subject, _ORGANIZATION), _subject_values(subject, _COMMON_NAME)
     others = [name for name in common_names if _NODE_USER.fullmatch(name) and name != user]

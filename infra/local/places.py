@@ -67,6 +67,11 @@ class MachinePlace:
         return self.disk / "root"
 
     @property
+    def storage(self) -> Path:
+        """The volumes of its world."""
+        return self.directory.parents[1] / "storage"
+
+    @property
     def log(self) -> Path:
         return self.directory / "log"
 
@@ -121,6 +126,11 @@ class WorldPlace:
     @property
     def log(self) -> Path:
         return self.directory / "log"
+
+    @property
+    def storage(self) -> Path:
+        """What all its machines reach, for as long as each of them runs: a directory for each volume."""
+        return self.directory / "storage"
 
     @property
     def admin_kubeconfig(self) -> Path:

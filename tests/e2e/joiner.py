@@ -4,35 +4,26 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
 from collections.abc import Container, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import ClientError
 from kubernetes import client
 
 from infra.local.cluster import wait_for
 from infra.local.drills.acts import set_capacity
+from infra.local.drills.holder import (
+    aws_as,
+    bundle_name,
+    bundle_of,
+    client_with,
+    forget_abandoned,
+    run_in,
+)
 from tests.e2e.scene import Scene
-from tests.e2e.test_rights import connection
-
-CLIENT_SIGNER, SERVING_SIGNER = "kubernetes.io/kube-apiserver-client-kubelet", "kubernetes.io/kubelet-serving"
-CLIENT_USAGES, SERVING_USAGES = ("digital signature", "client auth"), ("digital signature", "server auth")
-CREDENTIALS_OF_ITS_ROLE = """
-import urllib.request
-def ask(path, method="GET", **headers):
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    request = urllib.request.Request("http://169.254.169.254/latest/" + path, method=method, headers=named)
-    return urllib.request.urlopen(request, timeout=5).read().decode()
-token = {"X_aws_ec2_metadata_token": ask("api/token", "PUT", X_aws_ec2_metadata_token_ttl_seconds="60")}
-roles = "meta-data/iam/security-credentials/"
-print(ask(roles + ask(roles, **token), **token))
-"""
 
 
 @dataclass(frozen=True)
@@ -116,25 +107,19 @@ class Joiner:
 
     def run(self, *argv: str) -> str:
         """Run something as root in the machine; what it says."""
-        command = self.scene.cluster.world.machine_command(self.id, argv)
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        return run_in(self.scene.cluster, self.id, *argv)
 
     def aws(self, service: str) -> Any:
         """A client with the credentials that the metadata service gives this machine."""
-        given = json.loads(self.run("python3", "-c", CREDENTIALS_OF_ITS_ROLE))
-        return client_with(service, given["AccessKeyId"], given["SecretAccessKey"], given["Token"])
+        return aws_as(self.scene.cluster, self.id, service)
 
     @property
     def bundle_name(self) -> str:
-        return f"/regrow/{self.scene.cluster.name}/join/{self.id}"
+        return bundle_name(self.scene.cluster, self.id)
 
     def bundle(self) -> dict[str, str]:
         """What it was handed, read with its own credentials."""
-        answer = self.aws("ssm").get_parameter(Name=self.bundle_name, WithDecryption=True)
-        content: dict[str, str] = json.loads(answer["Parameter"]["Value"])
-        return content
+        return bundle_of(self.scene.cluster, self.id)
 
     def has_bundle(self) -> bool:
         with suppress(ClientError):
@@ -152,11 +137,6 @@ def secret_of(token_id: str) -> str:
     return f"bootstrap-token-{token_id}"
 
 
-def with_token(bundle: dict[str, str]) -> client.ApiClient:
-    """The API server for who holds that bundle."""
-    return connection(bundle["server"], bundle["ca_data"], {"token": bundle["token"]})
-
-
 def is_let_in(api: client.ApiClient) -> bool:
     """Whether the API server knows this token at all."""
     try:
@@ -165,13 +145,6 @@ def is_let_in(api: client.ApiClient) -> bool:
         assert refusal.status == 401, refusal
         return False
     return True
-
-
-def client_with(service: str, key: str, secret: str, token: str) -> Any:
-    once = Config(retries={"max_attempts": 0})
-    return boto3.client(
-        service, aws_access_key_id=key, aws_secret_access_key=secret, aws_session_token=token, config=once
-    )
 
 
 def as_function(scene: Scene, name: str, service: str) -> Any:
@@ -217,9 +190,7 @@ def launched(scene: Scene, *, let_alone: bool = True) -> Iterator[Joiner]:
         wait_for("its end", lambda: scene.cluster.members()[0].keys() <= before.keys(), within_s=60)
         set_capacity(scene.cluster, desired)
         autoscaling.resume_processes(**group, ScalingProcesses=["Launch"])
-        for item in scene.cluster.query("abandoned"):
-            key = {name: item[name] for name in ("pk", "sk")}
-            scene.client("dynamodb").delete_item(TableName=f"regrow-{scene.cluster.name}", Key=key)
+        forget_abandoned(scene.cluster)
 
 
 @contextmanager
@@ -255,20 +226,6 @@ def _running(scene: Scene, before: Container[str]) -> list[str]:
         for machine, state in members
         if machine not in before and state == "Pending:Wait" and scene.state_of(machine) == "running"
     ]
-
-
-def send(
-    api: client.ApiClient,
-    csr: str,
-    signer: str = CLIENT_SIGNER,
-    usages: tuple[str, ...] = CLIENT_USAGES,
-    name: str = "",
-) -> str:
-    """Ask for a certificate; the name of the request. ApiException when the API server does not take it."""
-    spec = {"request": csr, "signerName": signer, "usages": list(usages)}
-    metadata = {"name": name} if name else {"generateName": "e2e-"}
-    made = client.CertificatesV1Api(api).create_certificate_signing_request({"metadata": metadata, "spec": spec})
-    return str(made.metadata.name)
 
 
 def word_on(scene: Scene, name: str) -> tuple[str, str]:

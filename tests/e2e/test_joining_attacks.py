@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from kubernetes import client
 
@@ -28,14 +30,20 @@ from functions.edges.certificate_requests import CertificateRequestsEdge
 from functions.edges.kubernetes_api import Credentials
 from functions.errors import ConflictError
 from infra.local.cluster import wait_for
-from infra.local.drills.joining import see_tokens
-from infra.local.drills.never_joining import faulty_user_data
-from tests.e2e.hostile_requests import for_the_identity_of, in_another_form, to_serve_as_another
-from tests.e2e.joiner import (
+from infra.local.drills.csrs import client_csr, dns, ip, key_info, serving_csr
+from infra.local.drills.holder import (
     CLIENT_SIGNER,
     CLIENT_USAGES,
     SERVING_SIGNER,
     SERVING_USAGES,
+    connection,
+    send,
+    with_token,
+)
+from infra.local.drills.hostile_requests import for_the_identity_of, in_another_form, to_serve_as_another
+from infra.local.drills.joining import see_tokens
+from infra.local.drills.never_joining import faulty_user_data
+from tests.e2e.joiner import (
     Joiner,
     Outcome,
     answer_of,
@@ -44,22 +52,19 @@ from tests.e2e.joiner import (
     is_let_in,
     launched,
     secret_of,
-    send,
     take_back,
-    with_token,
     without_sweeps,
     word_on,
 )
 from tests.e2e.scene import Scene
 from tests.e2e.sights import SeenMachine, see_machine
-from tests.e2e.test_rights import connection, published
-from tests.unit.functions.join.approve.csrs import client_csr, dns, ip, key_info, serving_csr
+from tests.e2e.test_rights import published
 
 DENIED = "AccessDeniedException"
 ALLOWED_BUT_UNMET = "ConditionalCheckFailedException"
 NOBODY = "i-00000000000000000"
 MACHINES = ("own", "other", "master")
-FUNCTIONS = ("intake", "later", "remediate", "sweep", "drill", "mint", "approve")
+FUNCTIONS = ("intake", "inbox", "later", "remediate", "sweep", "drill", "mint", "approve")
 OTHER_USES: dict[str, tuple[str, tuple[str, ...]]] = {
     "c15 to serve as well": (CLIENT_SIGNER, (*CLIENT_USAGES, "server auth")),
     "c15 to sign": (CLIENT_SIGNER, (*CLIENT_USAGES, "cert sign")),
@@ -86,6 +91,8 @@ class Attack:
     keys: dict[str, Outcome] = field(default_factory=dict)
     keys_written: tuple[set[str], set[str]] = (set(), set())
     made_anew: str = ""
+    certificates: list[tuple[str, ...]] = field(default_factory=list)
+    beside_the_controller: dict[str, str] = field(default_factory=dict)
     renewal: list[object] = field(default_factory=list)
     rights: dict[str, str] = field(default_factory=dict)
     spoofed: dict[str, str] = field(default_factory=dict)
@@ -118,6 +125,7 @@ def attack(scene: Scene) -> Iterator[Attack]:
         holder = with_token(bundle)
         node = join_by_hand(joiner, holder, bundle, attack)
         attack.serving = serve_as_another(joiner, node, victim)
+        stay_pending_beside_the_controller(joiner, holder, node, attack)
         pose_as(joiner, node, victim, attack)
         two_at_once_then_one_too_many(joiner, holder, attack)
         give_up(joiner, attack)
@@ -197,7 +205,7 @@ def make_anew(joiner: Joiner, holder: client.ApiClient, victim: str) -> str:
     name = "e2e-made-anew"
     send(holder, client_csr(joiner.id), name=name)
     try:
-        (seen,) = [request for request in approver.pending() if request.name == name]
+        (seen,) = [request for request in approver.requests() if request.name == name]
         take_back(joiner.scene, name)
         send(holder, client_csr(victim), name=name)
         with pytest.raises(ConflictError):
@@ -239,7 +247,23 @@ def join_by_hand(joiner: Joiner, holder: client.ApiClient, bundle: dict[str, str
     attack.keys["the first key"] = Outcome(*word_on(joiner.scene, made), convicted=joiner.denied())
     attack.keys_written[0].add(fingerprint(key))
     certificate = await_certificate(joiner.scene, made)
+    joiner.ask("approve")  # reads back what was made of it
+    attack.certificates.append((hash_of(certificate), *certificates_of(joiner)))
     take_back(joiner.scene, made)
+    return as_node(bundle, certificate, key)
+
+
+def hash_of(certificate: bytes) -> str:
+    return x509.load_pem_x509_certificate(certificate).fingerprint(SHA256()).hex()
+
+
+def certificates_of(joiner: Joiner) -> tuple[str, ...]:
+    """Those that the approver knows as the machine's."""
+    approval = joiner.record("approval") or {}
+    return tuple(approval.get("certificates", {"S": ""})["S"].split())
+
+
+def as_node(bundle: dict[str, str], certificate: bytes, key: ec.EllipticCurvePrivateKey) -> client.ApiClient:
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     user = {
         "client-certificate-data": base64.b64encode(certificate).decode(),
@@ -260,6 +284,22 @@ def serve_as_another(joiner: Joiner, node: client.ApiClient, victim: str) -> dic
         **knock(joiner, node, requests, SERVING_SIGNER, SERVING_USAGES),
         "another node's client certificate": knock_once(joiner, node, client_csr(victim)),
     }
+
+
+def stay_pending_beside_the_controller(
+    joiner: Joiner, holder: client.ApiClient, node: client.ApiClient, attack: Attack
+) -> None:
+    """A token's request is there first; then a node renews, which kube-controller-manager approves by itself."""
+    waits = send(holder, client_csr(joiner.id, key=ec.generate_private_key(ec.SECP256R1())))
+    key = ec.generate_private_key(ec.SECP256R1())
+    renewal = send(node, client_csr(joiner.id, key=key))
+    certificate = await_certificate(joiner.scene, renewal)
+    said = {"token": waits, "node": renewal}
+    attack.beside_the_controller = {who: word_on(joiner.scene, made)[0] for who, made in said.items()}
+    take_back(joiner.scene, waits)
+    joiner.ask("approve")
+    attack.certificates.append((hash_of(certificate), *certificates_of(joiner)))
+    take_back(joiner.scene, renewal)
 
 
 def pose_as(joiner: Joiner, node: client.ApiClient, victim: str, attack: Attack) -> None:
@@ -467,6 +507,18 @@ def test_c25_of_two_requests_at_once_each_is_decided_and_of_four_keys_one_is_too
     assert len(used) == 3
 
 
+def test_c32_the_certificate_that_was_issued_is_known_by_its_hash_and_so_is_the_one_that_renews_it(
+    attack: Attack,
+) -> None:
+    (first, *known), (second, *known_then) = attack.certificates
+    assert known == [first]
+    assert known_then == [first, second]
+
+
+def test_j13_kubernetes_approves_no_token_while_it_renews_nodes(attack: Attack) -> None:
+    assert attack.beside_the_controller == {"token": "Pending", "node": "Approved"}
+
+
 REFUSED_OF_NODES = dict.fromkeys(
     ("s11 two of pkcs9", "s17 another node's subject", "another node's client certificate"), 403
 )
@@ -522,7 +574,11 @@ def test_a_convicted_machine_is_given_up_with_all_that_it_was_handed(attack: Att
     assert gave_up == [proof]
     assert isinstance(steps, list)
     assert {"GiveUpLaunch", "CompleteHook"} <= set(steps)
-    assert sorted(attack.alerts) == [f"{attack.machine} is arriving and left alone", f"{attack.machine} never joined"]
+    assert sorted(attack.alerts) == [
+        f"{attack.machine} contradicts itself and is left alone",  # while it posed as another machine
+        f"{attack.machine} is arriving and left alone",
+        f"{attack.machine} never joined",
+    ]
 
 
 # --- what must not be found anywhere
@@ -599,3 +655,56 @@ def test_a_machine_that_poses_as_another_loses_what_it_was_handed_when_it_ends(s
             assert not secret_is_there(scene, secret_of(joiner.token_id()))
         finally:
             scene.core.delete_node(joiner.id)
+
+
+def own_identity(scene: Scene, machine: str) -> client.ApiClient:
+    """The API server as the machine's kubelet sees it."""
+    pem = Joiner(scene, machine).run("cat", "/var/lib/kubelet/pki/kubelet-client-current.pem").encode()
+    content = published(scene, "mint")
+    data = base64.b64encode(pem).decode()
+    user = {"client-certificate-data": data, "client-key-data": data}
+    return connection(content["server"], content["ca_data"], user)
+
+
+def test_a_machine_that_was_there_before_regrow_gets_its_serving_certificate_by_the_same_rules(scene: Scene) -> None:
+    """A worker's join record and approval are taken out of the table: only what the sweep wrote down is left of it."""
+    worker = scene.workers()[0]
+    joiner = Joiner(scene, worker)
+    good = (dns(worker), ip(joiner.described()["PrivateIpAddress"]))
+    other = joiner.scene.workers()[1]
+    with without_sweeps(scene):
+        scene.sweep()
+        kept = [joiner.record(partition) for partition in ("join", "approval")]
+        assert all(kept)
+        node = own_identity(scene, worker)
+        as_joined = knock_once(joiner, node, serving_csr(worker, *good), SERVING_SIGNER, SERVING_USAGES)
+        for item in kept:
+            joiner.forget(item or {})
+        try:
+            as_it_was = knock_once(joiner, node, serving_csr(worker, *good), SERVING_SIGNER, SERVING_USAGES)
+            strange = knock_once(joiner, node, serving_csr(worker, *good, dns(other)), SERVING_SIGNER, SERVING_USAGES)
+            for item in scene.cluster.query("machine"):
+                if item["sk"]["S"] == worker:
+                    joiner.forget(item)
+            unknown = knock_once(joiner, node, serving_csr(worker, *good), SERVING_SIGNER, SERVING_USAGES)
+        finally:
+            for item in kept:
+                joiner.write(item or {})
+    words_ = [outcome.word for outcome in (as_joined, as_it_was, strange, unknown)]
+    assert words_ == ["Approved", "Approved", "Denied", "Pending"]
+
+
+def test_j03_a_machine_whose_credentials_others_can_get_hold_of_is_given_nothing_until_that_is_mended(
+    scene: Scene,
+) -> None:
+    ec2 = scene.client("ec2")
+    with faulty_user_data(scene.cluster), launched(scene) as joiner:
+        options = {"InstanceId": joiner.id, "HttpTokens": "optional", "HttpPutResponseHopLimit": 2}
+        ec2.modify_instance_metadata_options(**options)
+        refused = joiner.ask("mint")
+        assert refused["did"] == "refused"
+        assert "answers without a session token" in refused["reason"]
+        assert "answers over 2 hops, which reaches pods" in refused["reason"]
+        assert (joiner.record(), joiner.has_bundle()) == (None, False)
+        ec2.modify_instance_metadata_options(**options | {"HttpTokens": "required", "HttpPutResponseHopLimit": 1})
+        assert joiner.ask("mint")["did"] == "minted"

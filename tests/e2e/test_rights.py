@@ -14,8 +14,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from kubernetes import client, config
+from kubernetes import client
 
+from infra.local.drills.csrs import client_csr, dns, serving_csr
+from infra.local.drills.holder import connection
 from tests.e2e.scene import Scene, settings_of
 
 TYPE = "bootstrap.kubernetes.io/token"
@@ -44,16 +46,6 @@ def identity(scene: Scene, name: str) -> client.ApiClient:
         "client-key-data": content["client_key_data"],
     }
     return connection(content["server"], content["ca_data"], certificate)
-
-
-def connection(server: str, ca_data: str, user: dict[str, str]) -> client.ApiClient:
-    kubeconfig = {
-        "current-context": "it",
-        "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
-        "clusters": [{"name": "it", "cluster": {"server": server, "certificate-authority-data": ca_data}}],
-        "users": [{"name": "it", "user": user}],
-    }
-    return config.new_client_from_config_dict(kubeconfig)
 
 
 @pytest.fixture
@@ -300,6 +292,73 @@ def test_the_approver_decides_on_kubelets_certificates_alone(
     )
     assert refused.status == 403
     assert "kubernetes.io/kube-apiserver-client" in refused.body
+
+
+CLIENT_SIGNER, SERVING_SIGNER = "kubernetes.io/kube-apiserver-client-kubelet", "kubernetes.io/kubelet-serving"
+NODES, TOKENS = ("system:nodes", "system:authenticated"), ("system:bootstrappers", GROUP, "system:authenticated")
+NOT_FOR_ITS_APPROVAL: dict[str, tuple[str, tuple[str, ...], str, dict[str, Any], str]] = {
+    "a person's": ("e2e", TOKENS, CLIENT_SIGNER, {}, "has a token of Regrow"),
+    "of a token that is in a group more": (
+        "system:bootstrap:abcdef",
+        (*TOKENS, "people"),
+        CLIENT_SIGNER,
+        {},
+        "is in no other group",
+    ),
+    "a token's, to serve": ("system:bootstrap:abcdef", TOKENS, SERVING_SIGNER, {}, "for a node"),
+    "a node's that is in a group more": (
+        "system:node:e2e",
+        (*NODES, "system:masters"),
+        SERVING_SIGNER,
+        {},
+        "for a node",
+    ),
+    "to sign as well": (
+        "system:bootstrap:abcdef",
+        TOKENS,
+        CLIENT_SIGNER,
+        {"usages": ["client auth", "cert sign"]},
+        "nothing but its one use",
+    ),
+    "for ten years": (
+        "system:bootstrap:abcdef",
+        TOKENS,
+        CLIENT_SIGNER,
+        {"expirationSeconds": 10 * 366 * 86_400},
+        "no longer than a year",
+    ),
+}
+
+
+def put_word(api: client.ApiClient, request: Any, word: str) -> Any:
+    condition = client.V1CertificateSigningRequestCondition(type=word, status="True", reason="E2e", message="e2e")
+    request.status = client.V1CertificateSigningRequestStatus(conditions=[condition])
+    return client.CertificatesV1Api(api).replace_certificate_signing_request_approval(request.metadata.name, request)
+
+
+@pytest.mark.parametrize("what", NOT_FOR_ITS_APPROVAL)
+def test_the_approver_may_not_approve_what_its_policy_rules_out_though_it_may_deny_it(
+    scene: Scene, approver: client.ApiClient, what: str
+) -> None:
+    """As its own code would, if it were wrong. Who asks is said by an administrator in that user's name."""
+    user, groups, signer, changes, because = NOT_FOR_ITS_APPROVAL[what]
+    body = request_of(signer)
+    body["spec"] |= {"usages": ["server auth" if signer == SERVING_SIGNER else "client auth"]} | changes
+    manifest = scene.cluster.world.place.directory / "not-for-approval.json"
+    body |= {"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest"}
+    body["spec"]["request"] = client_csr("e2e") if signer == CLIENT_SIGNER else serving_csr("e2e", dns("e2e"))
+    manifest.write_text(json.dumps(body))
+    named = [f"--as={user}", *(f"--as-group={group}" for group in groups if group != "system:authenticated")]
+    made = scene.cluster.kubectl("create", "-f", str(manifest), "--output=name", *named).strip()
+    admin = client.CertificatesV1Api(scene.core.api_client)
+    try:
+        request = admin.read_certificate_signing_request(made.rpartition("/")[2])
+        refused = refusal_of(lambda api: put_word(api, request, "Approved"), approver)
+        assert refused.status == 422
+        assert because in refused.body
+        assert put_word(approver, request, "Denied").status.conditions[0].type == "Denied"
+    finally:
+        scene.cluster.kubectl("delete", made)
 
 
 def impersonate(api: client.ApiClient) -> Any:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 import pytest
 
 from functions.errors import ConfigurationError, ConflictError, RegrowError, RetryableError
 from functions.join.certificate_request import CertificateRequest
+from infra.local.drills.csrs import a_key, certificate, client_csr, dns, key_info, serving_csr
+from infra.local.drills.csrs import fingerprint as certificate_hash
 from tests.unit.functions.builders import ONE, THREE, TWO, member
 from tests.unit.functions.fake_world import Crash
 from tests.unit.functions.join.approve.cluster import (
@@ -23,7 +27,6 @@ from tests.unit.functions.join.approve.cluster import (
     lists,
     serving_request,
 )
-from tests.unit.functions.join.approve.csrs import a_key, client_csr, dns, serving_csr
 
 GOOD = {"client", "client-again", "serving", "founder"}
 BAD = {"identity-of-another", "name-of-another"}
@@ -218,3 +221,51 @@ def test_however_often_it_is_killed_no_more_keys_are_let_through_than_may_be(key
     run_to_end(world)
     words = [word for word, _ in world.decided.values()]
     assert (words.count("Approved"), words.count("Denied")) == (3, keys - 3)
+
+
+# --- what was issued is read back
+
+
+def an_evening() -> Cluster:
+    """One machine has its certificate and asks to serve with it; another one was issued what nobody approved."""
+    good, evil = certificate(ONE), certificate(THREE, key=a_key(2))
+    of_one = an_approval(client_key_sha256=sha256(key_info(a_key())).hexdigest(), certificates=(), certified_at=None)
+    of_two = replace(of_one, instance=TWO, client_key_sha256=sha256(key_info(a_key(2))).hexdigest())
+    credential = {"authentication.kubernetes.io/credential-id": (f"X509SHA256={certificate_hash(good)}",)}
+    return cluster(
+        replace(client_request(name="client"), issued=good),
+        replace(client_request(client_csr(TWO, key=a_key(2)), of=TWO, name="twos"), issued=evil),
+        serving_request(name="serving", extra=credential),
+        joins=(a_record(), a_record(TWO)),
+        approvals={one.launch: one for one in (of_one, of_two)},
+        keys={key: one.launch for one in (of_one, of_two) for key in one.client_keys},
+        instances={ONE: a_machine(), TWO: a_machine(TWO)},
+        groups=lists(member(ONE, "Pending:Wait"), member(TWO, "Pending:Wait")),
+    )
+
+
+def assert_known(world: Cluster) -> None:
+    of_one, of_two = (one for one in sorted(world.approvals.values(), key=lambda one: one.instance))
+    assert of_one.certificates == (certificate_hash(str(world.requests["client"].issued)),)
+    assert (of_one.denied, of_two.certificates) == (None, ())
+    assert world.convicted == {TWO}
+    assert {name: word for name, (word, _) in world.decided.items()} == {"serving": "Approved"}
+
+
+def calls_of_an_undisturbed_evening() -> int:
+    world = an_evening()
+    world.approve()
+    assert_known(world)
+    return len(world.calls)
+
+
+@pytest.mark.parametrize("number", range(1, calls_of_an_undisturbed_evening() + 1))
+@pytest.mark.parametrize("side", ["before", "after"])
+@pytest.mark.parametrize("fault", [Crash(), RetryableError("no answer"), ConflictError("another one by now")], ids=str)
+def test_c32_wherever_reading_back_is_broken_off_the_next_call_knows_what_was_issued(
+    number: int, side: str, fault: BaseException
+) -> None:
+    world = an_evening()
+    setattr(world, side, at(number, fault))
+    run_to_end(world)
+    assert_known(world)

@@ -1,7 +1,8 @@
 """The programs of a world's machines, built from their Go modules.
 
 `python -m infra.local.building.build` prints the directory that holds them: Kubernetes and etcd (one binary under many
-names), containerd, runc, the CNI plugins, pause, and `image.tar`, the image that machines import at boot.
+names), containerd, runc, the CNI plugins, a CSI driver with the external-attacher, pause, and `image.tar`, the image
+that machines import at boot.
 Each program is a Go module in `programs/`, because containerd and Kubernetes need different versions
 of the same libraries; go.mod pins the versions and go.sum their contents. What is built lies in
 the cache under a key of everything it depends on, so that a checkout with nothing new builds nothing.
@@ -21,6 +22,7 @@ from infra.local.progress import Progress
 SOURCES = Path(__file__).parents[1] / "programs"
 KUBERNETES_VERSION = "v1.36.3"
 CONTAINERD_VERSION = "v2.2.9"
+ATTACHER_VERSION = "v4.13.0"
 KUBE_NAMES = (
     "kube-apiserver",
     "kube-controller-manager",
@@ -33,6 +35,7 @@ KUBE_NAMES = (
 )
 
 _CONTAINERD = "github.com/containerd/containerd/v2"
+_ATTACHER = "github.com/kubernetes-csi/external-attacher/v4/cmd/csi-attacher"
 _PLUGINS = "github.com/containernetworking/plugins/plugins"
 _KUBE_VERSION = "k8s.io/component-base/version"
 _MAJOR, _MINOR, _ = KUBERNETES_VERSION.removeprefix("v").split(".")
@@ -48,6 +51,7 @@ TARGETS = (
         tuple(f"{_CONTAINERD}/cmd/{name}" for name in ("containerd", "containerd-shim-runc-v2", "ctr")),
         variables=(f"{_CONTAINERD}/version.Version={CONTAINERD_VERSION}",),
     ),
+    Target("csi", (".", _ATTACHER), variables=(f"main.version={ATTACHER_VERSION}",)),
     Target(
         "kubernetes",
         # kubeadm refuses to install a cluster when it does not know its own version.

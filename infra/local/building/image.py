@@ -1,9 +1,9 @@
 """The one container image of a world, as the OCI archive that `ctr images import` reads.
 
 There is no registry: every image that static pods, sandboxes and workloads name is the same single layer
-(the multi-call Kubernetes binary, its names as symlinks, and pause) under another name. The layer is not
-compressed, because a booting machine waits for it to be unpacked. It is read twice, for its digest and for
-the archive, and never held in memory. The bytes depend on nothing but the contents.
+(the multi-call Kubernetes binary, its names as symlinks, the storage driver's programs, and pause) under another name.
+The layer is not compressed, because a booting machine waits for it to be unpacked. It is read twice, for its digest
+and for the archive, and never held in memory. The bytes depend on nothing but the contents.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ from infra.local.building.tools import run
 
 FOLDER = "usr/local/bin"
 KUBE_NAMES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd", "etcdctl", "kubectl")
+PROGRAMS = ("kube", "csi-attacher", "csi-driver", "pause")
 ADDONS_NOT_RUN = ("/coredns/coredns:", "/kube-proxy:")
 MACHINE = {"architecture": "amd64", "os": "linux"}
 CHUNK_BYTES = 1 << 20
@@ -30,7 +31,7 @@ def image_names(kubeadm: Path, kubernetes_version: str) -> list[str]:
 
 
 def write_image(archive: Path, programs: Path, names: Sequence[str]) -> None:
-    """Write the archive, its layer of `kube` and `pause` from the directory `programs`, under `names`."""
+    """Write the archive, its layer of PROGRAMS from the directory `programs`, under `names`."""
     layer = _descriptor("layer.v1.tar", _layer(programs))
     config = _json(
         {
@@ -58,7 +59,7 @@ def write_image(archive: Path, programs: Path, names: Sequence[str]) -> None:
 def _layer(programs: Path) -> Iterator[bytes]:
     for folder in ("etc", "tmp", "usr", "usr/local", FOLDER):
         yield _header(folder, tarfile.DIRTYPE, 0o1777 if folder == "tmp" else 0o755)
-    for name in ("kube", "pause"):
+    for name in PROGRAMS:
         yield from _program(programs / name)
     for name in KUBE_NAMES:
         yield _header(f"{FOLDER}/{name}", tarfile.SYMTYPE, 0o777, link="kube")

@@ -7,7 +7,6 @@ themselves, the sweep is ordered, and the two functions that let machines in are
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,19 +14,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
 
 from infra.local.cluster import Cluster, wait_for
 from infra.local.drills.acts import invoke
+from infra.local.drills.csrs import client_csr
 from infra.local.drills.findings import Finding
 from infra.local.drills.joining import see_bundles, see_joins, see_tokens
 from infra.local.drills.news import LAUNCH_ACTION, TERMINATE_ACTION
 from infra.local.drills.stage import Played, Stage
-from infra.local.drills.witness import NODE_USER, SeenRequest
+from infra.local.drills.witness import SeenRequest
 from infra.local.places import WorldError
 
 LEFT_ALONE_S = 20.0
@@ -264,20 +260,12 @@ def _of_stranger(stage: Stage) -> list[SeenRequest]:
 
 def request_for(name: str, node: str) -> dict[str, Any]:
     """A request for a Node's client certificate, as its kubelet would make it."""
-    subject = x509.Name(
-        [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "system:nodes"),
-            x509.NameAttribute(NameOID.COMMON_NAME, f"{NODE_USER}{node}"),
-        ]
-    )
-    key = ec.generate_private_key(ec.SECP256R1())
-    pem = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, SHA256()).public_bytes(Encoding.PEM)
     return {
         "apiVersion": "certificates.k8s.io/v1",
         "kind": "CertificateSigningRequest",
         "metadata": {"name": name},
         "spec": {
-            "request": base64.b64encode(pem).decode(),
+            "request": client_csr(node, key=ec.generate_private_key(ec.SECP256R1())),
             "signerName": "kubernetes.io/kube-apiserver-client-kubelet",
             "usages": ["digital signature", "client auth"],
         },

@@ -17,7 +17,18 @@ LAUNCH_ACTION = "EC2 Instance-launch Lifecycle Action"
 TERMINATE_ACTION = "EC2 Instance-terminate Lifecycle Action"
 LAUNCHED = "EC2 Instance Launch Successful"
 NOT_LAUNCHED = "EC2 Instance Launch Unsuccessful"
-_OF_THE_ONE_THAT_GOES = {TERMINATE_ACTION: "held", "terminated": "terminated"}
+ADVICE = "EC2 Instance Rebalance Recommendation"
+WARNING = "EC2 Spot Instance Interruption Warning"
+HEALTH = "AWS Health Event"
+_OF_THE_ONE_THAT_GOES = {
+    ADVICE: "advised",
+    WARNING: "warned",
+    HEALTH: "announced",
+    TERMINATE_ACTION: "held",
+    "terminated": "terminated",
+    "stopped": "stopped",
+    "running": "started",
+}
 _OF_THOSE_THAT_COME = {"pending": "launched", LAUNCH_ACTION: "hook", LAUNCHED: "in_service", NOT_LAUNCHED: "abandoned"}
 
 Query = Callable[[str], list[dict[str, Any]]]
@@ -81,18 +92,22 @@ class News:
             self._on_node(change.of.name, change.at, change.before, change.after)
         elif isinstance(change.of, SeenRequest):
             self._on_request(change.of, change.at, change.before, change.after)
-        else:
+        elif isinstance(change.of, SeenPod):
             self._on_pod(change.of, change.at, change.before)
         for listener in self.listeners:
             listener(change)
 
     def _on_published(self, at: datetime, event: dict[str, Any]) -> None:
         self._published[event["id"]] = event
-        machine, what = _machine_of(event), event["detail"].get("state") or event["detail-type"]
+        what = event["detail"].get("state") or event["detail-type"]
+        for machine in machines_of(event):
+            self._on_told(at, machine, what)
+
+    def _on_told(self, at: datetime, machine: str, what: str) -> None:
         of_victim = machine == self._before.victim
         if of_victim and self._timeline.began_at is None:
             self._timeline.begin(at)
-        if machine is None or self._timeline.began_at is None:
+        if self._timeline.began_at is None:
             return
         self.moments.setdefault((machine, what), at)
         if not of_victim and what == "pending":
@@ -100,6 +115,8 @@ class News:
         milestone = None
         if of_victim and what == "shutting-down" and "held" in self._timeline.milestones:
             milestone = "let_go"
+        elif of_victim and what == "shutting-down" and "warned" in self._timeline.milestones:
+            milestone = "taken"
         elif of_victim:
             milestone = _OF_THE_ONE_THAT_GOES.get(what)
         elif machine in self.coming:
@@ -108,7 +125,7 @@ class News:
 
     def _on_delivered(self, delivery: dict[str, Any]) -> None:
         event = self._published.get(delivery["event_id"])
-        if event is None or _machine_of(event) != self._before.victim:
+        if event is None or self._before.victim not in machines_of(event):
             return
         self.events_delivered += 1
         to = delivery["target_arn"].rsplit(":", 1)[-1]
@@ -150,6 +167,14 @@ class News:
             self._timeline.add(at, "Node", f"{name} has joined")
         if after.unschedulable and not (before and before.unschedulable):
             self._timeline.add(at, "Node", f"{name} is cordoned", milestone="cordoned" if of_victim else None)
+        if after.excluded and not (before and before.excluded):
+            what = f"{name} is kept from load balancers that controllers own"
+            self._timeline.add(at, "Node", what, milestone="excluded" if of_victim else None)
+        if before and before.unschedulable and not after.unschedulable:
+            self._timeline.add(at, "Node", f"{name} is uncordoned", milestone="uncordoned" if of_victim else None)
+        if before and not before.untouched and after.untouched:
+            what = f"{name} is as if nothing had been"
+            self._timeline.add(at, "Node", what, milestone="clean" if of_victim else None)
         if after.out_of_service and not (before and before.out_of_service):
             what = f"{name} is tainted out of service"
             self._timeline.add(at, "Node", what, milestone="tainted" if of_victim else None)
@@ -185,7 +210,9 @@ class News:
             self._timeline.add(at, "pods", what, milestone="pods_ready")
 
 
-def _machine_of(event: dict[str, Any]) -> str | None:
+def machines_of(event: dict[str, Any]) -> tuple[str, ...]:
+    """Which machines an event is about: of AWS Health, every one that it affects."""
     detail = event["detail"]
-    machine: str | None = detail.get("instance-id") or detail.get("EC2InstanceId")
-    return machine
+    affected = [entity["entityValue"] for entity in detail.get("affectedEntities", ())]
+    one: str | None = detail.get("instance-id") or detail.get("EC2InstanceId")
+    return (one,) if one else tuple(affected)

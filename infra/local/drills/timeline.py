@@ -12,17 +12,31 @@ from typing import Any
 
 MILESTONES = (
     # a machine goes
+    "advised",
+    "warned",
+    "announced",
     "held",
     "event",
     "cordoned",
+    "excluded",
     "evicted",
     "drained",
     "released",
     "let_go",
+    "taken",
+    "stopped",
     "terminated",
     "tainted",
+    "detached",
+    "attached_elsewhere",
     "pods_ready",
     "node_gone",
+    # or gets well again
+    "ran_out",
+    "called_off",
+    "started",
+    "uncordoned",
+    "clean",
     # another one comes
     "launched",
     "hook",

@@ -1,7 +1,7 @@
 """An independent witness: sees the cluster with the admin's kubeconfig and the AWS APIs, and asks Regrow nothing.
 
-It watches Nodes, pods and certificate requests, so that a state which lasts a tenth of a second is seen too, and keeps
-the time of each change. What a drill claims is what the witness saw.
+It watches Nodes, pods, certificate requests and volumes' attachments, so that a state which lasts a tenth of a second
+is seen too, and keeps the time of each change. What a drill claims is what the witness saw.
 """
 
 from __future__ import annotations
@@ -21,7 +21,12 @@ from kubernetes import client, config, watch
 from urllib3.exceptions import HTTPError
 
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
-DRAINING = "regrow.dev/draining-since"
+EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
+MARK = "regrow.dev/"
+"""How the annotations begin by which Regrow remembers what it has done to a Node, and why."""
+
+DRAINING = f"{MARK}draining-since"
+NOTICE = f"{MARK}notice"
 EVICTED_BY = "EvictionByEvictionAPI"
 """The reason in a pod's DisruptionTarget condition after an eviction (Kubernetes, pod disruption conditions)."""
 
@@ -32,14 +37,24 @@ _AGAIN_AFTER_S = 0.5
 
 @dataclass(frozen=True)
 class SeenNode:
-    """A Node as the API server last showed it."""
+    """A Node as the API server last showed it. `marks` are Regrow's annotations."""
 
     name: str
     uid: str
     ready: bool
     out_of_service: bool
     unschedulable: bool
-    draining: bool = False
+    excluded: bool = False
+    marks: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def draining(self) -> bool:
+        return DRAINING in self.marks
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing is on it that keeps pods or requests away, or that Regrow has put there."""
+        return not (self.unschedulable or self.out_of_service or self.excluded or self.marks)
 
 
 @dataclass(frozen=True)
@@ -79,17 +94,31 @@ class SeenRequest:
         return self.signer == "kubernetes.io/kubelet-serving"
 
 
-Seen = SeenNode | SeenPod | SeenRequest
+@dataclass(frozen=True)
+class SeenAttachment:
+    """A VolumeAttachment as the API server last showed it. `attached`: the driver has done what it asks for."""
+
+    name: str
+    volume: str
+    node: str
+    attached: bool
+
+
+Seen = SeenNode | SeenPod | SeenRequest | SeenAttachment
 
 
 @dataclass(frozen=True)
 class Change:
-    """Something that became different: `before` or `after` is None when it came or went; `of` is the other one."""
+    """Something that became different: `before` or `after` is None when it came or went; `of` is the other one.
+
+    `revision` is the store's, which is one order for all kinds of objects; None when a list has shown it.
+    """
 
     at: datetime
     of: Seen
     before: Seen | None
     after: Seen | None
+    revision: int | None = None
 
 
 @dataclass
@@ -103,6 +132,7 @@ class Witness:
     _pods: dict[str, SeenPod] = field(default_factory=dict)
     _requests: dict[str, SeenRequest] = field(default_factory=dict)
     _requests_ever: dict[str, SeenRequest] = field(default_factory=dict)
+    _attachments: dict[str, SeenAttachment] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stop: threading.Event = field(default_factory=threading.Event)
 
@@ -110,7 +140,8 @@ class Witness:
         """Read everything once, so that what follows are changes, then watch."""
         api = config.new_client_from_config(str(self.kubeconfig))
         self._core, self._certificates = client.CoreV1Api(api), client.CertificatesV1Api(api)
-        for thing in (self._watch_nodes, self._watch_pods, self._watch_requests):
+        self._storage = client.StorageV1Api(api)
+        for thing in (self._watch_nodes, self._watch_pods, self._watch_requests, self._watch_attachments):
             threading.Thread(target=self._keep_watching, args=(thing,), daemon=True).start()
 
     def stop(self) -> None:
@@ -141,6 +172,12 @@ class Witness:
         with self._lock:
             return dict(self._requests_ever)
 
+    @property
+    def attachments(self) -> Mapping[str, SeenAttachment]:
+        """The volumes' attachments by name."""
+        with self._lock:
+            return dict(self._attachments)
+
     def _keep_watching(self, thing: Callable[[], None]) -> None:
         while not self._stop.is_set():
             try:
@@ -159,6 +196,10 @@ class Witness:
         list_requests = self._certificates.list_certificate_signing_request
         self._watch(list_requests, (), self._requests, _request, lambda seen: seen.uid)
 
+    def _watch_attachments(self) -> None:
+        listing = self._storage.list_volume_attachment
+        self._watch(listing, (), self._attachments, _attachment, lambda seen: seen.name)
+
     def _watch(
         self,
         listing: Callable[..., Any],
@@ -174,14 +215,14 @@ class Witness:
         for event in stream:
             if self._stop.is_set():
                 return
-            seen = read(event["object"])
-            self._put(kept, key(seen), None if event["type"] == "DELETED" else seen)
+            seen, revision = read(event["object"]), int(event["object"].metadata.resource_version)
+            self._put(kept, key(seen), None if event["type"] == "DELETED" else seen, revision)
 
     def _replace(self, kept: dict[str, Any], listed: dict[str, Any]) -> None:
         for key in set(kept) | set(listed):
             self._put(kept, key, listed.get(key))
 
-    def _put(self, kept: dict[str, Any], key: str, after: Any) -> None:
+    def _put(self, kept: dict[str, Any], key: str, after: Any, revision: int | None = None) -> None:
         with self._lock:
             before = kept.pop(key, None)
             if after is not None:
@@ -189,7 +230,7 @@ class Witness:
                 if isinstance(after, SeenRequest):
                     self._requests_ever[key] = after
         if before != after:
-            self.tell(Change(datetime.now(UTC), after or before, before, after))
+            self.tell(Change(datetime.now(UTC), after or before, before, after, revision))
 
 
 def _node(raw: Any) -> SeenNode:
@@ -200,7 +241,8 @@ def _node(raw: Any) -> SeenNode:
         ready=any(one.type == "Ready" and one.status == "True" for one in conditions),
         out_of_service=any(taint.key == OUT_OF_SERVICE for taint in raw.spec.taints or []),
         unschedulable=bool(raw.spec.unschedulable),
-        draining=DRAINING in (raw.metadata.annotations or {}),
+        excluded=EXCLUDED in (raw.metadata.labels or {}),
+        marks={name: text for name, text in (raw.metadata.annotations or {}).items() if name.startswith(MARK)},
     )
 
 
@@ -233,11 +275,20 @@ def _request(raw: Any) -> SeenRequest:
     )
 
 
+def _attachment(raw: Any) -> SeenAttachment:
+    return SeenAttachment(
+        name=raw.metadata.name,
+        volume=raw.spec.source.persistent_volume_name or "",
+        node=raw.spec.node_name,
+        attached=bool(raw.status and raw.status.attached),
+    )
+
+
 def node_in_subject(request: str) -> str | None:
     """The Node that a certificate request (base64 of PEM) is for; None when it is for something else."""
     try:
         subject = x509.load_pem_x509_csr(base64.b64decode(request)).subject
-    except (ValueError, binascii.Error):
+    except (ValueError, binascii.Error, x509.InvalidVersion):
         return None
     names = [str(attribute.value) for attribute in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     if len(names) != 1 or not names[0].startswith(NODE_USER):

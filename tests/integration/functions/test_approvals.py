@@ -24,6 +24,9 @@ WHOLE = replace(
     serving_at=NOW + timedelta(seconds=9, microseconds=7),
     denied="it asked for another's name",
     earlier_client_keys=("cc", "dd"),
+    certificates=("ee", "ff"),
+    certified_at=NOW - timedelta(minutes=5),
+    certified_until=NOW + timedelta(days=365),
 )
 
 
@@ -47,6 +50,7 @@ def test_an_approval_comes_back_as_it_was_written(table: TableEdge, approval: Ap
         {"serving_uid": "9", "serving_key_sha256": "99", "serving_at": NOW},
         {"denied": "meanwhile"},
         {"earlier_client_keys": ("99",)},
+        {"certificates": ("99",), "certified_at": NOW, "certified_until": NOW + timedelta(days=9)},
     ],
     ids=str,
 )

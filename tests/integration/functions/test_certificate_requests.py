@@ -12,10 +12,10 @@ from functions.edges.certificate_requests import CertificateRequestsEdge
 from functions.edges.kubernetes_api import Credentials
 from functions.errors import ConflictError, RetryableError
 from functions.join.certificate_request import CertificateRequest
+from infra.local.drills.csrs import client_csr
 from tests.integration.functions.answering import Answer, Request, Server, answer_json, answering
 from tests.integration.functions.kubernetes_objects import node_json, not_found, status
 from tests.unit.functions.builders import NOW, ONE
-from tests.unit.functions.join.approve.csrs import client_csr
 
 PATH = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
 CSR = client_csr(ONE)
@@ -61,7 +61,7 @@ def edge(server: Server) -> CertificateRequestsEdge:
 
 def the_pending_one(raw: dict[str, Any]) -> CertificateRequest:
     with answering(list_json(raw)) as server:
-        (request,) = edge(server).pending()
+        (request,) = edge(server).requests()
     return request
 
 
@@ -97,7 +97,7 @@ def test_c31_requests_that_somebody_has_decided_or_that_have_failed_are_not_pend
     issued = request_json("issued", certificate="LS0t")
     first = answer_json({"metadata": {"continue": "token/1"}, "items": decided})
     with answering(first, list_json(issued, request_json("pending"))) as server:
-        assert [one.name for one in edge(server).pending()] == ["pending"]
+        assert [(one.name, one.issued) for one in edge(server).requests()] == [("issued", "LS0t"), ("pending", None)]
     assert [one.path for one in server.requests] == [f"{PATH}?limit=500", f"{PATH}?continue=token%2F1&limit=500"]
 
 
@@ -141,7 +141,7 @@ def test_a_word_that_was_not_taken_is_an_error(answer: Answer) -> None:
 @pytest.mark.parametrize("answer", [status(403, "Forbidden"), Answer(200, b"<html>"), Answer(503, b"")])
 def test_requests_that_cannot_be_listed_are_an_error(answer: Answer) -> None:
     with answering(answer) as server, pytest.raises(RetryableError):
-        edge(server).pending()
+        edge(server).requests()
 
 
 def test_a_node_is_there_or_not() -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from functions.cluster.facts import Absent
 from functions.cluster.machine import Instance, InstanceId, InstanceState, Role
 from functions.edges.ec2 import Ec2Edge
@@ -64,6 +68,46 @@ def test_an_instance_is_shown_with_what_its_certificates_may_name(clients: Clien
     assert seen.image == IMAGE
     assert seen.zone.startswith("us-east-1")
     assert seen.launched_at.microsecond == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "seen_as"),
+    [
+        ({"HttpTokens": "required", "HttpPutResponseHopLimit": 1}, ("required", 1)),
+        ({"HttpTokens": "required", "HttpPutResponseHopLimit": 2}, ("required", 2)),
+        ({}, ("optional", 1)),
+    ],
+)
+def test_an_instance_is_shown_with_who_reaches_its_credentials_and_where_it_stands(
+    clients: Clients, options: dict[str, Any], seen_as: tuple[str, int]
+) -> None:
+    ec2, iam, subnet = clients("ec2"), clients("iam"), a_subnet(clients)
+    profile = iam.create_instance_profile(InstanceProfileName="worker")["InstanceProfile"]["Arn"]
+    made = ec2.run_instances(
+        ImageId=IMAGE,
+        MinCount=1,
+        MaxCount=1,
+        SubnetId=subnet,
+        MetadataOptions=options,
+        IamInstanceProfile={"Arn": profile},
+    )["Instances"][0]
+    seen = Ec2Edge(ec2).instance(InstanceId(made["InstanceId"]))
+    assert isinstance(seen, Instance)
+    assert (seen.metadata_tokens, seen.metadata_hops) == seen_as
+    assert (seen.profile, seen.subnet, seen.vpc) == (profile, subnet, made["VpcId"])
+
+
+def test_of_each_interface_the_first_ipv6_address_is_the_machines(clients: Clients) -> None:
+    ec2 = clients("ec2")
+    made = ec2.run_instances(ImageId=IMAGE, MinCount=1, MaxCount=1, SubnetId=a_subnet(clients))["Instances"][0]
+    second = ec2.create_network_interface(SubnetId=a_subnet(clients))["NetworkInterface"]["NetworkInterfaceId"]
+    ec2.attach_network_interface(NetworkInterfaceId=second, InstanceId=made["InstanceId"], DeviceIndex=1)
+    first = made["NetworkInterfaces"][0]["NetworkInterfaceId"]
+    ec2.assign_ipv6_addresses(NetworkInterfaceId=first, Ipv6Addresses=["2600:1f18::7", "2600:1f18::8"])
+    ec2.assign_ipv6_addresses(NetworkInterfaceId=second, Ipv6Addresses=["2600:1f18:1::9"])
+    seen = Ec2Edge(ec2).instance(InstanceId(made["InstanceId"]))
+    assert isinstance(seen, Instance)
+    assert seen.ipv6_addresses == ("2600:1f18::7", "2600:1f18:1::9")
 
 
 def test_an_image_is_known_by_its_tags_or_not_at_all(clients: Clients) -> None:

@@ -206,8 +206,8 @@ def test_lists_are_read_to_the_last_page() -> None:
     with answering(first, answer_json({"metadata": {}, "items": [node_json(TWO)]})) as server:
         assert [one.name for one in edge(server).nodes()] == [ONE, TWO]
     assert [request.path for request in server.requests] == [
-        "/api/v1/nodes?limit=500",
-        "/api/v1/nodes?continue=token%2F1&limit=500",
+        "/api/v1/nodes?limit=100",
+        "/api/v1/nodes?continue=token%2F1&limit=100",
     ]
 
 
@@ -255,19 +255,19 @@ METADATA: dict[str, tuple[dict[str, Any], Pod]] = {
             "annotations": {"kubernetes.io/config.source": "file", "kubernetes.io/config.mirror": "8d1d"},
             "ownerReferences": [CONTROLLER | {"apiVersion": "v1", "kind": "Node"}],
         },
-        replace(ONE_POD, mirror=True, owner="9", owner_kind="Node"),
+        replace(ONE_POD, mirror=True, owner="9"),
     ),
     "a DaemonSet's": (
         {"ownerReferences": [CONTROLLER]},
-        replace(ONE_POD, daemon=True, owner="9", owner_kind="DaemonSet"),
+        replace(ONE_POD, daemon=True, owner="9"),
     ),
     "a ReplicaSet's": (
         {"ownerReferences": [CONTROLLER | {"kind": "ReplicaSet"}]},
-        replace(ONE_POD, owner="9", owner_kind="ReplicaSet"),
+        replace(ONE_POD, owner="9"),
     ),
     "one that a DaemonSet owns and does not control": (
         {"ownerReferences": [CONTROLLER | {"controller": False}, CONTROLLER | {"kind": "Job", "uid": "7"}]},
-        replace(ONE_POD, owner="7", owner_kind="Job"),
+        replace(ONE_POD, owner="7"),
     ),
     "one that somebody owns and nobody controls": (
         {"ownerReferences": [{key: CONTROLLER[key] for key in ("apiVersion", "kind", "name", "uid")}]},

@@ -23,10 +23,10 @@ from functions.join.pkcs10 import DNS_NAME, IP_ADDRESS, Asked, Wrong, read_clien
 from infra.local.building import toolchain
 from infra.local.building.build import SOURCES
 from infra.local.building.compiling import Target, compile_target
+from infra.local.drills.csrs import a_key, block, client_csr, dns, ip, serving_csr, signed, spec
 from infra.local.progress import Progress
 from tests.unit.functions.builders import ONE
 from tests.unit.functions.join.approve.cluster import ADDRESS, PRIVATE_NAME, a_machine
-from tests.unit.functions.join.approve.csrs import a_key, block, client_csr, dns, ip, serving_csr, signed, spec
 from tests.unit.functions.join.approve.test_client_requests import CONVICTING, DENIED, EVIL
 from tests.unit.functions.join.approve.test_serving_requests import GOOD, STRANGE_FORMS, STRANGE_NAMES
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from infra.local.building.image import write_image
+from infra.local.building.image import PROGRAMS, write_image
 
 NAMES = ("registry.k8s.io/pause:3.10.2", "registry.k8s.io/etcd:3.6.8-0")
 
@@ -19,8 +19,9 @@ NAMES = ("registry.k8s.io/pause:3.10.2", "registry.k8s.io/etcd:3.6.8-0")
 def programs(tmp_path: Path) -> Path:
     directory = tmp_path / "bin"
     directory.mkdir()
+    for name in PROGRAMS:
+        (directory / name).write_bytes(name.encode())
     (directory / "kube").write_bytes(os.urandom(3_000_001))
-    (directory / "pause").write_bytes(b"pause")
     return directory
 
 

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from infra.local.building.build import CONTAINERD_VERSION, KUBERNETES_VERSION, SOURCES, TARGETS, programs_key
+from infra.local.building.build import (
+    ATTACHER_VERSION,
+    CONTAINERD_VERSION,
+    KUBERNETES_VERSION,
+    SOURCES,
+    TARGETS,
+    programs_key,
+)
 
 
 @pytest.fixture
@@ -17,7 +24,7 @@ def test_the_same_sources_elsewhere_have_the_same_key(sources: Path) -> None:
     assert programs_key(sources) == programs_key()
 
 
-@pytest.mark.parametrize("changed", ["kubernetes/go.mod", "containerd/go.sum", "pause/main.go", "runc/main.go"])
+@pytest.mark.parametrize("changed", ["kubernetes/go.mod", "containerd/go.sum", "pause/main.go", "csi/node.go"])
 def test_a_changed_file_changes_the_key(sources: Path, changed: str) -> None:
     with (sources / changed).open("a") as file:
         file.write("\n")
@@ -37,6 +44,7 @@ def test_a_file_that_is_not_compiled_leaves_the_key(sources: Path) -> None:
 def test_the_versions_that_programs_report_are_those_their_modules_pin() -> None:
     assert f"k8s.io/kubernetes {KUBERNETES_VERSION}\n" in (SOURCES / "kubernetes" / "go.mod").read_text()
     assert f"containerd/v2 {CONTAINERD_VERSION} " in (SOURCES / "containerd" / "go.mod").read_text()
+    assert f"external-attacher/v4 {ATTACHER_VERSION} " in (SOURCES / "csi" / "go.mod").read_text()
 
 
 def test_every_module_is_built_and_pinned_by_checksums() -> None:

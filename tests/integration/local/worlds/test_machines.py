@@ -73,6 +73,14 @@ def test_a_killed_machine_ends_at_once_and_leaves_nothing_but_its_disk(light: Li
     machine.call("kill")  # nothing left to do is no error
 
 
+def test_what_one_machine_stores_another_one_reaches_and_it_outlives_the_first(light: LightWorld) -> None:
+    one, other = light.machine().start(), light.machine().start()
+    one.run("sh", "-c", "echo kept > /opt/regrow/storage/mark")
+    one.call("remove")
+    assert other.run("cat", "/opt/regrow/storage/mark") == "kept\n"
+    assert (light.world.place.storage / "mark").read_text() == "kept\n"
+
+
 def test_shutdown_lets_every_program_end_in_order(light: LightWorld) -> None:
     machine = light.machine("trap 'echo goodbye > /etc/last; exit' TERM; echo armed; while :; do sleep 0.1; done")
     machine.start()

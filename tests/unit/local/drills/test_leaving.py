@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from infra.local.drills.leaving import Leave, Watcher, judge_leave
+from infra.local.drills.leaving import Leave, judge_leave
+from infra.local.drills.watcher import Watcher
 from infra.local.drills.witness import Change, SeenPod
 
 MACHINE, OTHER = "i-000000001", "i-000000002"

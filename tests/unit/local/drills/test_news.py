@@ -11,9 +11,18 @@ from typing import Any
 
 from infra.local.drills.findings import Before
 from infra.local.drills.joining import APPROVED_BY_REGROW, CLIENT_SIGNER
-from infra.local.drills.news import LAUNCH_ACTION, LAUNCHED, NOT_LAUNCHED, TERMINATE_ACTION, News
+from infra.local.drills.news import (
+    ADVICE,
+    HEALTH,
+    LAUNCH_ACTION,
+    LAUNCHED,
+    NOT_LAUNCHED,
+    TERMINATE_ACTION,
+    WARNING,
+    News,
+)
 from infra.local.drills.timeline import Timeline
-from infra.local.drills.witness import Change, SeenNode, SeenPod, SeenRequest
+from infra.local.drills.witness import DRAINING, Change, SeenNode, SeenPod, SeenRequest
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 OLD, STAYS, NEW = "i-000000001", "i-000000002", "i-000000003"
@@ -120,7 +129,7 @@ def test_a_machine_that_leaves_in_order_is_held_drained_and_let_go(tmp_path: Pat
     scene = Scene(tmp_path)
     scene.timeline.begin(BEGAN)
     scene.event(1, OLD, TERMINATE_ACTION)
-    scene.change(2, node(OLD), node(OLD, unschedulable=True, draining=True))
+    scene.change(2, node(OLD), node(OLD, unschedulable=True, marks={DRAINING: "then"}))
     pod = SeenPod("web-a", "a", OLD, ready=True)
     evicted = replace(pod, evicted=True, ending=True, ready=False)
     scene.change(3, pod, evicted)
@@ -159,3 +168,43 @@ def test_a_launch_that_is_given_up_is_told_with_its_reason(tmp_path: Path) -> No
     assert scene.timeline.milestone_seconds() == {"launched": 1.0, "abandoned": 62.0}
     assert f"{NEW} given up: it has no token" in [entry.what for entry in scene.timeline.entries]
     assert scene.news.histories[NEW][0]["boot_log"] == "no such file"
+
+
+def test_what_is_announced_to_several_machines_is_told_of_each(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    scene.timeline.begin(BEGAN)
+    detail = {"affectedEntities": [{"entityValue": STAYS}, {"entityValue": OLD}], "statusCode": "upcoming"}
+    event = {"id": "health", "detail-type": HEALTH, "detail": detail}
+    scene.events.write_text(json.dumps({"at": after(1).isoformat(), "published": event}) + "\n")
+    scene.news.read()
+    assert set(scene.news.moments) == {(OLD, HEALTH), (STAYS, HEALTH)}
+    assert scene.timeline.milestone_seconds() == {"announced": 1.0}
+
+
+def test_a_machine_that_gets_well_again_has_milestones_of_that(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    scene.timeline.begin(BEGAN)
+    closed = node(OLD, unschedulable=True, excluded=True, marks={DRAINING: "then"})
+    scene.change(1, node(OLD), closed)
+    scene.event(2, OLD, "stopped")
+    scene.event(3, OLD, "running")
+    scene.change(4, closed, replace(closed, unschedulable=False))
+    scene.change(5, replace(closed, unschedulable=False), node(OLD))
+    assert scene.timeline.milestone_seconds() == {
+        "cordoned": 1.0,
+        "excluded": 1.0,
+        "stopped": 2.0,
+        "started": 3.0,
+        "uncordoned": 4.0,
+        "clean": 5.0,
+    }
+
+
+def test_a_machine_that_was_warned_is_taken_and_not_let_go(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    scene.timeline.begin(BEGAN)
+    scene.event(1, OLD, ADVICE)
+    scene.event(1, OLD, WARNING)
+    scene.event(121, OLD, "shutting-down")
+    scene.event(122, OLD, TERMINATE_ACTION)
+    assert scene.timeline.milestone_seconds() == {"advised": 1.0, "warned": 1.0, "taken": 121.0, "held": 122.0}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from functions.cluster.facts import Absent
+from functions.cluster.facts import Absent, Record
 from functions.cluster.joining import (
     AUTHENTICATED_GROUP,
     BOOTSTRAPPERS_GROUP,
@@ -23,15 +23,16 @@ from functions.cluster.joining import (
     JoinState,
 )
 from functions.cluster.machine import Group, Instance, InstanceId, Member, Node, Role
-from functions.edges.keys import wrong_with_key
+from functions.edges.keys import read_certificate, wrong_with_key
 from functions.errors import ConflictError
 from functions.join.approve import answer
 from functions.join.approving_outside import Outside
 from functions.join.certificate_request import CertificateRequest
+from infra.local.drills.csrs import client_csr, dns, ip, serving_csr
 from tests.unit.functions.builders import CLUSTER, NOW, ONE, TWO, WORKERS, group, instance, member
-from tests.unit.functions.join.approve.csrs import client_csr, dns, ip, serving_csr
 
 ADDRESS, PRIVATE_NAME = "10.77.1.1", "ip-10-77-1-1.ec2.internal"
+PROFILE = "arn:aws:iam::123456789012:instance-profile/regrow-drill-worker"
 LAUNCHED_AT = NOW - timedelta(minutes=2)
 TOKENS = {ONE: "aaaaaa", TWO: "bbbbbb"}
 
@@ -42,6 +43,9 @@ def a_machine(id_: InstanceId = ONE, **changes: Any) -> Instance:
         "launched_at": LAUNCHED_AT,
         "zone": "us-east-1a",
         "image": "ami-1",
+        "profile": PROFILE,
+        "vpc": "vpc-1",
+        "subnet": "subnet-1",
         "private_addresses": (address,),
         "private_dns_name": f"ip-{address.replace('.', '-')}.ec2.internal",
     }
@@ -64,13 +68,25 @@ def a_record(id_: InstanceId = ONE, **changes: Any) -> JoinRecord:
         expires_at=NOW + timedelta(minutes=14),
         busy_until=NOW - timedelta(seconds=35),
         secret_uid="uid-of-the-secret",
+        profile=PROFILE,
+        vpc="vpc-1",
+        subnet="subnet-1",
     )
     return replace(whole, **changes)
 
 
 def an_approval(id_: InstanceId = ONE, **changes: Any) -> Approval:
-    """Of a launch that was let in."""
-    let_in = Approval(id_, LAUNCHED_AT, client_uid="earlier", client_key_sha256="0" * 64, client_at=NOW)
+    """Of a launch that was let in, with the certificate that its node shows."""
+    let_in = Approval(
+        id_,
+        LAUNCHED_AT,
+        client_uid="earlier",
+        client_key_sha256="0" * 64,
+        client_at=NOW,
+        certificates=("0" * 64,),
+        certified_at=NOW - timedelta(minutes=5),
+        certified_until=NOW + timedelta(days=365),
+    )
     return replace(let_in, **changes)
 
 
@@ -140,6 +156,8 @@ class Cluster:
     keys: dict[str, str] = field(default_factory=dict)
     kept_until: dict[str, datetime] = field(default_factory=dict)  # each key
     founder: InstanceId | None = None
+    records: tuple[Record, ...] = ()
+    version: str = "v1.36.3"
     decided: dict[str, tuple[str, str]] = field(default_factory=dict)
     told: list[tuple[str, dict[str, object]]] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
@@ -156,7 +174,7 @@ class Cluster:
 
     def outside(self) -> Outside:
         edges = _Edges(self)
-        return Outside(edges, edges, edges, edges, edges.initialised_by, wrong_with_key, edges)
+        return Outside(edges, edges, edges, edges, edges.initialised_by, wrong_with_key, read_certificate, edges)
 
     def approve(self, machine: InstanceId | None = None, now: datetime = NOW) -> dict[str, Any]:
         return answer({"machine": machine} if machine else {}, self.outside(), cluster=CLUSTER, now=now)
@@ -221,9 +239,18 @@ class _Edges:
                 raise ConflictError("the key is another launch's")
             self.world.kept_until[key_sha256] = keep_until
 
-    def pending(self) -> tuple[CertificateRequest, ...]:
-        with self.world.call("pending"):
-            return tuple(one for name, one in self.world.requests.items() if name not in self.world.decided)
+    def requests(self) -> tuple[CertificateRequest, ...]:
+        with self.world.call("requests"):
+            decided = self.world.decided
+            return tuple(one for name, one in self.world.requests.items() if name not in decided or one.issued)
+
+    def version(self) -> str:
+        with self.world.call("version"):
+            return self.world.version
+
+    def records(self) -> tuple[Record, ...]:
+        with self.world.call("records"):
+            return self.world.records
 
     def approve(self, request: CertificateRequest, *, reason: str, message: str, at: datetime) -> None:
         self._decide("Approved", request, message)

@@ -8,6 +8,7 @@ import pytest
 
 from functions.errors import PermanentError, RetryableError
 from functions.join.approve import MOST_OF_ONE_MACHINE, answer
+from infra.local.drills.csrs import a_key, client_csr, dns, serving_csr
 from tests.unit.functions.builders import CLUSTER, NOW, ONE, TWO, member
 from tests.unit.functions.join.approve.cluster import (
     Call,
@@ -20,7 +21,6 @@ from tests.unit.functions.join.approve.cluster import (
     lists,
     serving_request,
 )
-from tests.unit.functions.join.approve.csrs import a_key, client_csr, dns, serving_csr
 
 
 def two_machines() -> Cluster:
@@ -67,12 +67,13 @@ def test_with_nothing_pending_one_call_to_the_api_server_is_all_it_takes() -> No
     assert world.approve() == {
         "did": "nothing",
         "reason": "nothing that we decide is pending",
+        "convicted": [],
         "approved": [],
         "denied": [],
         "held": [],
         "ignored": [],
     }
-    assert [call.method for call in world.calls] == ["pending"]
+    assert [call.method for call in world.calls] == ["requests"]
 
 
 def test_each_request_is_in_the_answer_with_its_machine_and_why() -> None:
@@ -80,6 +81,7 @@ def test_each_request_is_in_the_answer_with_its_machine_and_why() -> None:
     world.requests["evil"] = client_request(client_csr("i-0000000000000eeee"), of=TWO, name="evil", uid="3")
     world.requests["other"] = client_request(name="other", signer="example.com/mine")
     world.requests["serves"] = serving_request(name="serves")
+    world.approvals = {an_approval().launch: an_approval()}
     world.groups = lists(member(ONE, "Pending:Wait"))
     said = world.approve()
     where = {word: [(one["request"], one["machine"]) for one in said[word]] for word in ("approved", "denied", "held")}
@@ -137,7 +139,7 @@ def test_a_call_about_everything_reads_of_the_table_what_its_requests_need() -> 
 def test_a_request_that_is_denied_by_its_bytes_costs_no_look_at_the_machine() -> None:
     world = cluster(client_request("&&&&"))
     world.approve()
-    assert [call.method for call in world.calls] == ["pending", "joins", "approvals_of", "Denied"]
+    assert [call.method for call in world.calls] == ["requests", "joins", "approvals_of", "Denied"]
 
 
 def test_what_a_request_says_is_told_in_words_of_bounded_length() -> None:

@@ -13,19 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from functions.cluster.joining import JoinState
 from functions.cluster.machine import InstanceState
 from functions.errors import ConfigurationError, RetryableError
-from tests.unit.functions.builders import NOW, ONE, TWO, member, node
-from tests.unit.functions.join.approve import csrs
-from tests.unit.functions.join.approve.cluster import (
-    LAUNCHED_AT,
-    Call,
-    a_machine,
-    a_record,
-    an_approval,
-    client_request,
-    cluster,
-    lists,
-)
-from tests.unit.functions.join.approve.csrs import (
+from infra.local.drills import csrs
+from infra.local.drills.csrs import (
     BMP,
     CN,
     OU,
@@ -47,6 +36,17 @@ from tests.unit.functions.join.approve.csrs import (
     sans,
     spec,
     tlv,
+)
+from tests.unit.functions.builders import NOW, ONE, TWO, member, node
+from tests.unit.functions.join.approve.cluster import (
+    LAUNCHED_AT,
+    Call,
+    a_machine,
+    a_record,
+    an_approval,
+    client_request,
+    cluster,
+    lists,
 )
 
 EVIL = "i-0000000000000eeee"
@@ -269,6 +269,11 @@ MACHINES = {
     ),
     "c28 of another image": ({"instances": {ONE: a_machine(image="ami-2")}}, "Denied !"),
     "c28 in another zone": ({"instances": {ONE: a_machine(zone="us-east-1b")}}, "Denied !"),
+    "c28 with another instance profile": ({"instances": {ONE: a_machine(profile="arn:other")}}, "Denied !"),
+    "c28 in another VPC": ({"instances": {ONE: a_machine(vpc="vpc-2")}}, "Denied !"),
+    "c28 in another subnet": ({"instances": {ONE: a_machine(subnet="subnet-2")}}, "Denied !"),
+    "a profile that EC2 does not say now": ({"instances": {ONE: a_machine(profile="")}}, "Pending"),
+    "a subnet that was not known": ({"joins": (a_record(subnet=""),)}, "Approved"),
     "c28 abandoned": ({"groups": lists(member(ONE, "Terminating:Wait"))}, "Denied !"),
     "c28 for a warm pool": ({"groups": lists(member(ONE, "Warmed:Pending:Wait"))}, "Denied !"),
     "started again": ({"instances": {ONE: a_machine(launched_at=NOW)}}, "Denied"),
@@ -295,7 +300,7 @@ def test_c27_to_c29_the_machine_must_be_what_its_record_says(changes: dict[str, 
 @pytest.mark.parametrize(
     "method",
     [
-        *("pending", "joins", "approvals_of", "launch_of_key", "instance", "groups", "node"),
+        *("requests", "joins", "approvals_of", "launch_of_key", "instance", "groups", "node"),
         *("write_key", "write_approval", "Approved"),
     ],
 )
@@ -309,6 +314,17 @@ def test_c27_what_cannot_be_read_or_written_holds(method: str, error: type[Excep
     assert (answer["did"], world.decided) == ("held", {})
     assert f"{method} does not work" in answer["reason"]
     assert any(f"{method} does not work" in str(fields) for _, fields in world.told)
+
+
+@pytest.mark.parametrize(
+    ("expiration_s", "word"),
+    [(None, "Approved"), (600, "Approved"), (366 * 86_400, "Approved"), (366 * 86_400 + 1, "Denied")],
+)
+def test_c30_a_kubelet_may_ask_for_less_than_a_year_and_not_for_more(expiration_s: int | None, word: str) -> None:
+    request = client_request(expiration_s=expiration_s)
+    world = cluster(request)
+    world.approve()
+    assert world.word_on(request) == word
 
 
 def keyed(number: int, **changes: Any) -> Any:

@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 
 from functions.edges.keys import wrong_with_key
 from functions.join.pkcs10 import DNS_NAME, IP_ADDRESS, Asked, Wrong, read_client_request, read_serving_request
-from tests.unit.functions.builders import ONE
-from tests.unit.functions.join.approve.cluster import ADDRESS, PRIVATE_NAME
-from tests.unit.functions.join.approve.csrs import (
+from infra.local.drills.csrs import (
     a_key,
     block,
     client_csr,
@@ -27,6 +25,8 @@ from tests.unit.functions.join.approve.csrs import (
     spec,
     tlv,
 )
+from tests.unit.functions.builders import ONE
+from tests.unit.functions.join.approve.cluster import ADDRESS, PRIVATE_NAME
 
 Read = Callable[[str, str], Asked | Wrong]
 STOCK: dict[str, tuple[Read, str]] = {

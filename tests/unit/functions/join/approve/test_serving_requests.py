@@ -8,26 +8,12 @@ from typing import Any
 
 import pytest
 
+from functions.cluster.facts import Record
 from functions.cluster.joining import JoinState
-from functions.cluster.machine import InstanceState
+from functions.cluster.machine import InstanceId, InstanceState, Node, Role
 from functions.errors import ConfigurationError, RetryableError
-from tests.unit.functions.builders import NOW, ONE, TWO, member
-from tests.unit.functions.join.approve import csrs
-from tests.unit.functions.join.approve.cluster import (
-    ADDRESS,
-    LAUNCHED_AT,
-    PRIVATE_NAME,
-    Call,
-    Cluster,
-    a_machine,
-    a_record,
-    an_approval,
-    client_request,
-    cluster,
-    lists,
-    serving_request,
-)
-from tests.unit.functions.join.approve.csrs import (
+from infra.local.drills import csrs
+from infra.local.drills.csrs import (
     MS_EXTENSIONS,
     a_key,
     attribute,
@@ -42,6 +28,21 @@ from tests.unit.functions.join.approve.csrs import (
     serving_csr,
     spec,
     tlv,
+)
+from tests.unit.functions.builders import NOW, ONE, TWO, WORKERS, member, node
+from tests.unit.functions.join.approve.cluster import (
+    ADDRESS,
+    LAUNCHED_AT,
+    PRIVATE_NAME,
+    Call,
+    Cluster,
+    a_machine,
+    a_record,
+    an_approval,
+    client_request,
+    cluster,
+    lists,
+    serving_request,
 )
 
 GOOD = (dns(ONE), dns(PRIVATE_NAME), ip(ADDRESS))
@@ -175,7 +176,7 @@ def test_s11_to_s17_a_request_in_any_other_form_is_denied(csr: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
-        ({"extra": {}}, "Approved"),
+        ({"extra": {}}, "Pending"),
         ({"usages": ("digital signature", "key encipherment", "server auth")}, "Approved"),
         ({"extra": {"authentication.kubernetes.io/pod-name": ("evil",)}}, "Denied"),
         ({"usages": ("digital signature", "server auth", "client auth")}, "Denied"),
@@ -202,7 +203,14 @@ def test_s22_a_token_cannot_ask_for_a_serving_certificate() -> None:
 
 
 @pytest.mark.parametrize(
-    "username", ["system:serviceaccount:kube-system:evil", "system:node:ip-10-77-1-1", "admin", f"system:node:{ONE}x"]
+    "username",
+    [
+        "system:serviceaccount:kube-system:evil",
+        "system:node:ip-10-77-1-1",
+        "admin",
+        f"system:node:{ONE}x",
+        "system:node:",
+    ],
 )
 def test_s22_users_who_are_no_machine_of_ours_are_left_alone(username: str) -> None:
     world = let_in(serving_request(username=username))
@@ -228,6 +236,179 @@ def test_s19_names_that_can_never_be_the_machines_are_not_waited_for(name: str) 
     world = let_in(request, instances={ONE: a_machine(private_dns_name=None)})
     world.approve()
     assert world.word_on(request) == "Denied"
+
+
+SIX = "2600:1f18:24d:ea00::7"
+DUAL = a_machine(ipv6_addresses=(SIX, "2600:1f18:24d:ea01::9"))
+SIX_ALONE = a_machine(address=None, private_addresses=(), ipv6_addresses=(SIX,), private_dns_name=f"{ONE}.ec2.internal")
+OF_IPV6 = {
+    "both families": (DUAL, (dns(ONE), ip(ADDRESS), ip(SIX)), "Approved"),
+    "the first address of the second interface": (DUAL, (dns(ONE), ip("2600:1f18:24d:ea01::9")), "Approved"),
+    "its first address and no name": (DUAL, (ip(SIX),), "Approved"),
+    "the second interface's address alone": (DUAL, (ip("2600:1f18:24d:ea01::9"),), "Denied"),
+    "IPv6 alone": (SIX_ALONE, (dns(ONE), ip(SIX)), "Approved"),
+    "IPv6 alone, by its address": (SIX_ALONE, (ip(SIX),), "Approved"),
+    "the name that EC2 gives by instance id": (SIX_ALONE, (dns(f"{ONE}.ec2.internal"), ip(SIX)), "Approved"),
+    "IPv6 alone, with an IPv4 address that it had": (SIX_ALONE, (dns(ONE), ip(ADDRESS)), "Denied"),
+    "the next address of the network": (DUAL, (dns(ONE), ip("2600:1f18:24d:ea00::8")), "Denied"),
+    "link-local": (DUAL, (dns(ONE), ip("fe80::1")), "Denied"),
+    "IPv4 mapped into IPv6": (DUAL, (dns(ONE), ip(f"::ffff:{ADDRESS}")), "Denied"),
+    "IPv4 in the old form": (DUAL, (dns(ONE), ip(f"::{ADDRESS}")), "Denied"),
+    "an address as text": (DUAL, (dns(ONE), dns(SIX)), "Denied"),
+    "an address cut short": (DUAL, (dns(ONE), ip(b"\x26\x00\x1f\x18")), "Denied"),
+    "an address and a zone": (DUAL, (dns(ONE), dns(f"{SIX}%eth0")), "Denied"),
+    "no address known yet": (replace(SIX_ALONE, ipv6_addresses=()), (dns(ONE), ip(SIX)), "Pending"),
+}
+
+
+@pytest.mark.parametrize("case", OF_IPV6)
+def test_addresses_of_both_families_are_compared_byte_by_byte(case: str) -> None:
+    machine, names, word = OF_IPV6[case]
+    request = asks_for(*names)
+    world = let_in(request, instances={ONE: machine})
+    world.approve()
+    assert world.word_on(request) == word
+
+
+def test_however_ec2_writes_an_address_its_bytes_are_one() -> None:
+    request = asks_for(dns(ONE), ip(SIX))
+    world = let_in(request, instances={ONE: a_machine(ipv6_addresses=("2600:1F18:024D:EA00:0:0:0:7",))})
+    world.approve()
+    assert world.word_on(request) == "Approved"
+
+
+# --- machines that were there before Regrow
+
+BEFORE = "ip-10-77-1-1.ec2.internal"
+
+
+def written_down(node_name: str = ONE, of: InstanceId = ONE, **changes: Any) -> Record:
+    whole = Record(of, WORKERS, Role.WORKER, node_name, "uid", NOW - timedelta(days=30))
+    return replace(whole, **changes)
+
+
+def a_node(name: str = ONE, **changes: Any) -> Node:
+    return node(**({"name": name, "addresses": (ADDRESS, name)} | changes))
+
+
+def there_before(*requests: Any, name: str = BEFORE, **changes: Any) -> Cluster:
+    """A machine with a Node and no join record, as the sweep has written it down."""
+    whole: dict[str, Any] = {
+        "joins": (),
+        "groups": lists(member(ONE)),
+        "records": (written_down(name),),
+        "nodes": {name: a_node(name)},
+    }
+    return cluster(*requests, **(whole | changes))
+
+
+def asks_as(name: str, *names: bytes, **changes: Any) -> Any:
+    csr = serving_csr(name, *(names or (dns(name), ip(ADDRESS))))
+    return serving_request(csr, **({"username": f"system:node:{name}"} | changes))
+
+
+@pytest.mark.parametrize("name", [ONE, BEFORE, "ip-10-77-1-1", "worker-1.example.com"])
+def test_a_machine_that_was_there_before_gets_its_serving_certificate_under_the_name_that_it_has(name: str) -> None:
+    request = asks_as(name)
+    world = there_before(request, name=name)
+    assert world.approve()["did"] == "approved"
+    assert world.word_on(request) == "Approved"
+    assert [approval.instance for approval in world.approvals.values()] == [ONE]
+
+
+def test_a_pass_over_a_machine_that_was_there_before_decides_its_requests_too() -> None:
+    request = asks_as(BEFORE)
+    world = there_before(request)
+    assert world.approve(TWO)["did"] == "nothing"
+    assert world.approve(ONE)["did"] == "approved"
+
+
+OTHERWISE: dict[str, tuple[dict[str, Any], str]] = {
+    "nobody has written it down": ({"records": ()}, "Pending"),
+    "written down under another name": ({"records": (written_down("ip-10-77-1-9"),)}, "Pending"),
+    "no Node of its name": ({"nodes": {}}, "Pending"),
+    "its Node says that it is another machine": (
+        {"nodes": {BEFORE: a_node(BEFORE, provider_id=f"aws:///us-east-1a/{TWO}")}},
+        "Pending",
+    ),
+    "its Node says nothing of its machine": ({"nodes": {BEFORE: a_node(BEFORE, provider_id="")}}, "Pending"),
+    "its Node names an address that EC2 does not": (
+        {"nodes": {BEFORE: a_node(BEFORE, addresses=(ADDRESS, "10.77.1.2"))}},
+        "Pending",
+    ),
+    "its Node names no address": ({"nodes": {BEFORE: a_node(BEFORE, addresses=(BEFORE,))}}, "Pending"),
+    "in no group of the cluster": ({"groups": lists(member(TWO))}, "Pending"),
+    "terminated": ({"instances": {ONE: a_machine(state=InstanceState.TERMINATED, address=None)}}, "Denied"),
+    "unknown to ec2": ({"instances": {}}, "Pending"),
+    "convicted": ({"approvals": {an_approval().launch: an_approval(denied="it asked for another's")}}, "Denied"),
+}
+
+
+@pytest.mark.parametrize("case", OTHERWISE)
+def test_of_a_machine_that_was_there_before_all_that_is_known_must_agree(case: str) -> None:
+    changes, word = OTHERWISE[case]
+    request = asks_as(BEFORE)
+    world = there_before(request, **changes)
+    world.approve()
+    assert world.word_on(request) == word
+
+
+STRANGE_OF_BEFORE = {
+    "another machine's address": (dns(BEFORE), ip("10.77.1.2")),
+    "another node": (dns(BEFORE), dns("ip-10-77-1-2.ec2.internal")),
+    "the api server": (dns(BEFORE), dns("kubernetes")),
+    "no main name": (dns("ec2-198-51-100-7.compute-1.amazonaws.com"),),
+}
+
+
+@pytest.mark.parametrize("names", STRANGE_OF_BEFORE.values(), ids=STRANGE_OF_BEFORE)
+def test_what_was_there_before_gets_no_name_that_is_not_its_own(names: tuple[bytes, ...]) -> None:
+    request = asks_as(BEFORE, *names)
+    world = there_before(request, instances={ONE: LARGE})
+    world.approve()
+    assert world.word_on(request) == "Denied"
+
+
+@pytest.mark.parametrize(
+    "name", ["kubernetes", "kubernetes.default", "localhost", "web.default.svc", "web.default.svc.cluster.local"]
+)
+def test_a_node_that_is_called_like_a_service_gets_no_certificate(name: str) -> None:
+    request = asks_as(name)
+    world = there_before(request, name=name)
+    world.approve()
+    assert world.word_on(request) == "Denied"
+
+
+def test_a_name_that_was_used_again_is_the_later_machines() -> None:
+    request = asks_as(BEFORE)
+    later = written_down(BEFORE, TWO, first_seen=NOW - timedelta(days=1))
+    two = a_machine(TWO, address=ADDRESS, private_addresses=(ADDRESS,), private_dns_name=BEFORE)
+    world = there_before(
+        request,
+        records=(later, written_down(BEFORE)),
+        instances={ONE: a_machine(state=InstanceState.TERMINATED, address=None), TWO: two},
+        groups=lists(member(TWO)),
+        nodes={BEFORE: a_node(BEFORE, provider_id=f"aws:///us-east-1a/{TWO}")},
+    )
+    said = world.approve()
+    assert [entry["machine"] for entry in said["approved"]] == [TWO]
+
+
+def test_a_machine_that_we_let_in_is_held_to_its_certificate_though_it_is_written_down() -> None:
+    request = serving_request(extra={"authentication.kubernetes.io/credential-id": ("X509SHA256=" + "1" * 64,)})
+    world = let_in(request, records=(written_down(),), nodes={ONE: a_node()})
+    world.approve()
+    assert world.word_on(request) == "Denied"
+
+
+def test_a_machine_whose_first_certificate_was_never_read_back_is_one_that_was_there_before() -> None:
+    request = serving_request()
+    bare = an_approval(certificates=(), certified_at=None, certified_until=None)
+    world = cluster(request, approvals={bare.launch: bare}, groups=lists(member(ONE)))
+    assert world.approve()["did"] == "held"
+    world.records, world.nodes = (written_down(),), {ONE: a_node()}
+    world.approve()
+    assert world.word_on(request) == "Approved"
 
 
 MACHINES = {

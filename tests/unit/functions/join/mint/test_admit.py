@@ -47,6 +47,9 @@ def listed_as(lifecycle_state: str) -> Any:
         {"groups": listed_as("Pending")},
         {"groups": listed_as("Pending:Proceed")},
         {"groups": listed_as("InService")},
+        {"groups": (group(member(TWO)), group(member(ONE, "Pending:Wait"), name="large"))}
+        | {"instance": launched(tags={GROUP_TAG: "large"}, zone="us-east-1b", subnet="subnet-2")},
+        {"instance": launched(ipv6_addresses=("2600:1f18::7",), address=None)},
         {"instance": launched(tags={GROUP_TAG: WORKERS, ROLE_TAG: "control-plane"})},
         {"joins": (join(JoinState.ENDED, launched_at=EARLIER),)},
         {"approvals": (denied(launched_at=EARLIER),)},
@@ -292,6 +295,11 @@ def test_a_machine_that_has_nothing_to_join_for_gets_nothing(changes: dict[str, 
     assert decided(**changes) == Nothing(reason)
 
 
+MEND_METADATA = (
+    "set MetadataOptions in the group's launch template, and for this machine: "
+    "aws ec2 modify-instance-metadata-options "
+    f"--instance-id {ONE} --http-tokens required --http-put-response-hop-limit 1"
+)
 REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "another machine's Node": (
         {"node": node(ONE, provider_id=f"aws:///us-east-1a/{TWO}")},
@@ -342,6 +350,19 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
         "the cluster approves the requests of system:bootstrappers:regrow:worker unseen, under any name; delete every "
         "ClusterRoleBinding of theirs to system:certificates.k8s.io:certificatesigningrequests:nodeclient; "
         "kubeadm's own: kubectl delete clusterrolebinding kubeadm:node-autoapprove-bootstrap",
+    ),
+    "j03 credentials for whoever asks": (
+        {"instance": launched(metadata_tokens="optional")},
+        f"its metadata service answers without a session token (HttpTokens is optional); {MEND_METADATA}",
+    ),
+    "j03 credentials for pods": (
+        {"instance": launched(metadata_hops=2)},
+        f"its metadata service answers over 2 hops, which reaches pods; {MEND_METADATA}",
+    ),
+    "j03 both": (
+        {"instance": launched(metadata_tokens="optional", metadata_hops=64)},
+        "its metadata service answers without a session token (HttpTokens is optional) and answers over 64 hops, which "
+        f"reaches pods; {MEND_METADATA}",
     ),
     "tokens in public": (
         {"signing": ("abcdef", "fedcba")},

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.unit.functions.join.approve import csrs
-from tests.unit.functions.join.approve.csrs import (
+from infra.local.drills import csrs
+from infra.local.drills.csrs import (
     BMP,
     CN,
     MS_EXTENSIONS,

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import base64
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from ipaddress import ip_address
 from typing import Any
 
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 SEQUENCE, SET, OID, OCTETS, BITS = 0x30, 0x31, 0x06, 0x04, 0x03
 PRINTABLE, UTF8, BMP, UNIVERSAL = 0x13, 0x0C, 0x1E, 0x1C
 O, OU, CN = "55040a", "55040b", "550403"  # noqa: E741 - the field's own names
 UID = "2b0601040183c27502"  # 1.3.6.1.4.1.57683.2, from which the API server can take a user's uid
 PKCS9_EXTENSIONS, MS_EXTENSIONS = "2a864886f70d01090e", "2b06010401823702010e"
-CHALLENGE_PASSWORD = "2a864886f70d010907"
+CHALLENGE_PASSWORD = "2a864886f70d010907"  # noqa: S105 - the OID of it
 SAN, BASIC_CONSTRAINTS, KEY_USAGE = "551d11", "551d13", "551d0f"
 
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
@@ -127,3 +130,49 @@ def client_csr(node_name: str, **options: Any) -> str:
 def serving_csr(node_name: str, *names: bytes, **options: Any) -> str:
     """As a kubelet makes it."""
     return spec(block(der(node_subject(node_name), extensions(sans(*names)), **options)))
+
+
+CLIENT, SERVER = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
+ISSUED_AT = datetime(2026, 11, 21, 11, 55, tzinfo=UTC)
+
+
+def certificate(
+    node_name: str,
+    *names: str,
+    key: Key | None = None,
+    group: str = "system:nodes",
+    uses: tuple[x509.ObjectIdentifier, ...] = (CLIENT,),
+    authority: bool = False,
+    begins: datetime = ISSUED_AT,
+    lasting: timedelta = timedelta(days=365),
+) -> str:
+    """As `status.certificate` of an object of the API: what kube-controller-manager makes of a request."""
+    subject = rdn(pair(O, group)) + rdn(pair(CN, f"system:node:{node_name}"))
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.load_der_x509_csr(der(subject)).subject)
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kubernetes")]))
+        .public_key((key or a_key()).public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begins)
+        .not_valid_after(begins + lasting)
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+    )
+    if uses:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(uses), critical=False)
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(list(map(_general_name, names))), critical=False)
+    made = builder.sign(a_key(99), hashes.SHA256())
+    return base64.b64encode(made.public_bytes(Encoding.PEM)).decode()
+
+
+def fingerprint(issued: str) -> str:
+    """The SHA-256 of a certificate, by which the API server calls it."""
+    return x509.load_pem_x509_certificate(base64.b64decode(issued)).fingerprint(hashes.SHA256()).hex()
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
