@@ -97,6 +97,8 @@ def assess(facts: Facts) -> Verdict:
     if isinstance(facts.node, Unknown):
         return _unknown(facts.node, group, member)
     if isinstance(facts.node, Node) and (contradiction := contradicts(facts.node, facts.id, facts.instance, memory)):
+        if isinstance(facts.memory, Unknown):
+            return _unknown(facts.memory, group, member)  # our record of it could tell better
         return Verdict(Kind.HELD, contradiction, group, member, quarantined=True)
     return _by_state(facts, memory, group, member)
 
@@ -114,6 +116,8 @@ def _by_state(facts: Facts, memory: Memory | None, group: Group | None, member: 
     match facts.instance.state:
         case InstanceState.TERMINATED:
             return _dead(facts, Verdict(Kind.DEAD, "EC2: terminated", group, member, gone_for_good=True))
+        case InstanceState.STOPPED if member and member.parked and isinstance(facts.pods, Unknown):
+            return _unknown(facts.pods, group, member)
         case InstanceState.STOPPED if member and member.parked and not any(pod.awaited for pod in facts.known_pods):
             return Verdict(Kind.PARKED, f"Auto Scaling: {member.lifecycle_state}", group, member)
         case InstanceState.STOPPED:
@@ -238,12 +242,19 @@ def _lacks_proof(facts: Facts, memory: Memory | None, member: Member | None) -> 
     return None
 
 
+def too_few(group: Group) -> str | None:
+    """Say how many machines of a group are not in service; None when as many are as it wants."""
+    in_service = sum(member.in_service for member in group.members)
+    if in_service < group.desired:
+        return f"{in_service} of {group.desired} machines of {group.name} are in service"
+    return None
+
+
 def not_whole(group: Group, nodes_ready: Mapping[InstanceId, bool]) -> str | None:
     """Say what a group still lacks: as many members in service as it wants, each with a Ready Node. None: whole."""
-    in_service = [member.id for member in group.members if member.in_service]
-    if len(in_service) < group.desired:
-        return f"{len(in_service)} of {group.desired} machines of {group.name} are in service"
-    for instance in in_service:
+    if missing := too_few(group):
+        return missing
+    for instance in (member.id for member in group.members if member.in_service):
         if not nodes_ready.get(instance, False):
             return f"{instance} of {group.name} is in service, but its Node is not Ready"
     return None

@@ -167,5 +167,5 @@ class Facts:
     @property
     def unknowns(self) -> tuple[str, ...]:
         """The reasons of every fact that could not be read, in the order of the fields."""
-        fields = (self.instance, self.fleet, self.memory, self.node, self.pods, self.attachments)
+        fields = (self.instance, self.fleet, self.memory, self.node, self.pods, self.attachments, self.targets)
         return tuple(fact.reason for fact in fields if isinstance(fact, Unknown))

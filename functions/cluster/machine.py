@@ -26,6 +26,7 @@ EXCLUDED_LABEL = "node.kubernetes.io/exclude-from-external-load-balancers"
 CORDONED_ANNOTATION = "regrow.dev/cordoned-at"
 DRAINING_ANNOTATION = "regrow.dev/draining-since"
 EXCLUDED_ANNOTATION = "regrow.dev/excluded-at"
+FENCED_ANNOTATION = "regrow.dev/fenced-at"
 NOTICE_ANNOTATION = "regrow.dev/notice"
 REGISTER_PROCESS = "AddToLoadBalancer"
 LAUNCH_PROCESS = "Launch"  # of Auto Scaling (user guide, suspend and resume processes)
@@ -35,7 +36,9 @@ SUSPENDED_BECAUSE_TAG = "regrow:launch-suspended-because"
 VERSION_TAG = "regrow:kubernetes-version"  # of an image: the version of its kubeadm and kubelet, such as v1.36.3
 
 
-MARKS = frozenset({CORDONED_ANNOTATION, DRAINING_ANNOTATION, EXCLUDED_ANNOTATION, NOTICE_ANNOTATION})
+MARKS = frozenset({
+    CORDONED_ANNOTATION, DRAINING_ANNOTATION, EXCLUDED_ANNOTATION, FENCED_ANNOTATION, NOTICE_ANNOTATION,
+})  # fmt: skip
 
 
 def instance_id(text: object) -> InstanceId | None:
@@ -247,9 +250,17 @@ class Node:
 
     def draining_since(self, at: datetime) -> datetime | None:
         """Return when its drain began; a mark that cannot be read, or is of a time to come, is none."""
+        return self._moment(DRAINING_ANNOTATION, at)
+
+    def closed_since(self, at: datetime) -> datetime | None:
+        """Return since when a drain has kept new pods away: its begin, or our last cordon, if somebody took one off."""
+        moments = (self._moment(mark, at) for mark in (DRAINING_ANNOTATION, CORDONED_ANNOTATION))
+        return max((moment for moment in moments if moment), default=None)
+
+    def _moment(self, mark: str, at: datetime) -> datetime | None:
         try:
-            since = datetime.fromisoformat(self.annotations[DRAINING_ANNOTATION])
-            return since if since <= at + timedelta(minutes=1) else None
+            moment = datetime.fromisoformat(self.annotations[mark])
+            return moment if moment <= at + timedelta(minutes=1) else None
         except (KeyError, ValueError, TypeError):
             return None
 
@@ -259,15 +270,18 @@ class Node:
         return Notice.from_json(self.annotations.get(NOTICE_ANNOTATION, ""))
 
     def heeds(self, notice: Notice | None, *, drains: bool, at: datetime) -> bool:
-        """Whether it is cordoned and marked as such a notice, or a drain, calls for."""
-        if not self.unschedulable or (notice and self.notice != notice):
+        """Whether it is marked as such a notice, or a drain, calls for; and cordoned, when it is to be drained.
+
+        Advice is followed once: who has uncordoned the Node since then knows better.
+        """
+        if notice and self.notice != notice:
             return False
-        return not drains or self.draining_since(at) is not None
+        return not drains or (self.unschedulable and self.draining_since(at) is not None)
 
     @property
     def marked(self) -> bool:
         """Whether something is on it that a pass has put there while its machine was dead or leaving."""
-        return self.out_of_service or not MARKS.isdisjoint(self.annotations)
+        return not MARKS.isdisjoint(self.annotations)
 
 
 @dataclass(frozen=True)
@@ -282,7 +296,6 @@ class Pod:
     mirror: bool = False  # a static pod's image in the API: the kubelet keeps it, whatever the API does
     daemon: bool = False  # a DaemonSet's, which would only start it again on this very Node
     owner: str | None = None  # uid of its controller
-    owner_kind: str = ""
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     priority: int = 0
     local_data: bool = False  # has an emptyDir, which goes with the machine

@@ -61,10 +61,12 @@ class Notice:
         return json.dumps({"cause": self.cause.value, "what": self.what, **moments})
 
     @classmethod
-    def from_json(cls, text: str) -> Notice | None:
+    def from_json(cls, text: object) -> Notice | None:
         """Return None for what is no notice: whoever has root on a machine can write on its Node."""
         try:
-            raw = json.loads(text)
+            raw = json.loads(text) if isinstance(text, str) else None
+            if not isinstance(raw, dict):
+                return None
             heard_at, until = (datetime.fromisoformat(raw[name]) for name in ("heard_at", "until"))
             if any(moment.tzinfo is None or not _YEARS[0] <= moment.year < _YEARS[1] for moment in (heard_at, until)):
                 return None

@@ -13,6 +13,7 @@ from functions.cluster.machine import (
     DRAINING_ANNOTATION,
     EXCLUDED_ANNOTATION,
     EXCLUDED_LABEL,
+    FENCED_ANNOTATION,
     MARKS,
     NOTICE_ANNOTATION,
     OUT_OF_SERVICE_TAINT,
@@ -27,6 +28,7 @@ from functions.errors import ConflictError
 from functions.remediate.outside import Blocked
 
 _FINISHED_PHASES = frozenset({"Succeeded", "Failed"})
+_NODES_A_PAGE = 100  # some 15 KB each
 _MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 _OPT_OUTS = (("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"), ("regrow.dev/do-not-evict", "true"))
 _OUT_OF_SERVICE = Taint(OUT_OF_SERVICE_TAINT, "NoExecute", "nodeshutdown")
@@ -49,7 +51,9 @@ class KubernetesEdge:
         return self._api.node(name)
 
     def nodes(self) -> tuple[Node, ...]:
-        return tuple(node_of(raw) for raw in self._api.list("list Nodes", "CoreV1Api", "list_node"))
+        """In small pages: a Node is large, mostly by the images that it lists, and hardly anything of it is kept."""
+        found = self._api.list("list Nodes", "CoreV1Api", "list_node", most_a_page=_NODES_A_PAGE)
+        return tuple(node_of(raw) for raw in found)
 
     def pods_on(self, node_name: str) -> tuple[Pod, ...]:
         found = self._api.list(
@@ -75,12 +79,16 @@ class KubernetesEdge:
         self._patch(node, {"spec": {"unschedulable": True}, "metadata": metadata | _annotated(annotations)})
 
     def fence(self, node: Node, *, at: datetime) -> None:
+        annotations = _cordoned(node, at)
+        if not node.out_of_service:
+            annotations[FENCED_ANNOTATION] = at.isoformat()
         taints = node.taints if node.out_of_service else (*node.taints, _OUT_OF_SERVICE)
         spec = {"unschedulable": True, "taints": _raw_taints(taints)}
-        self._patch(node, {"spec": spec, "metadata": _annotated(_cordoned(node, at))})
+        self._patch(node, {"spec": spec, "metadata": _annotated(annotations)})
 
     def restore(self, node: Node) -> None:
-        kept = [taint for taint in node.taints if taint.key != OUT_OF_SERVICE_TAINT]
+        ours = FENCED_ANNOTATION in node.annotations
+        kept = [taint for taint in node.taints if not (ours and taint.key == OUT_OF_SERVICE_TAINT)]
         spec: dict[str, Any] = {"taints": _raw_taints(kept)}
         if CORDONED_ANNOTATION in node.annotations:
             spec["unschedulable"] = None
@@ -150,7 +158,6 @@ def _pod(raw: dict[str, Any]) -> Pod:
         mirror=_MIRROR_ANNOTATION in annotations,
         daemon=controller is not None and controller["kind"] == "DaemonSet",
         owner=controller["uid"] if controller else None,
-        owner_kind=controller["kind"] if controller else "",
         labels=metadata.get("labels", {}),
         priority=spec.get("priority", 0),
         local_data=any("emptyDir" in volume for volume in spec.get("volumes", [])),

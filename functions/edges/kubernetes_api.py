@@ -126,17 +126,19 @@ class KubernetesApi:
                 raise ValueError(f"no {field_name} in its {len(answer.data)} bytes")
             return content
 
-    def list(self, what: str, api: str, method: str, **query: Any) -> Iterator[dict[str, Any]]:
-        """Yield the objects of a list, page by page."""
+    def list(
+        self, what: str, api: str, method: str, *, most_a_page: int | None = None, **query: Any
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the objects of a list, page by page; a page is forgotten before the next one is asked for."""
+        limit = min(self._page_size, most_a_page or self._page_size)
         token = None
         while True:
-            page = self.ask(
-                what, api, method, limit=self._page_size, **({"_continue": token} if token else {}), **query
-            )
+            page = self.ask(what, api, method, limit=limit, **({"_continue": token} if token else {}), **query)
             if not isinstance(page.get("items"), list):
                 raise RetryableError(f"Kubernetes {what}: the answer is not a list of the API")
             yield from page["items"]
             token = page["metadata"].get("continue")
+            del page
             if not token:
                 return
 

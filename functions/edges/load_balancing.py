@@ -14,8 +14,10 @@ from botocore.exceptions import ClientError
 from functions.cluster.machine import InstanceId, Target
 from functions.edges.aws import code, speaking_to
 
-# Of target groups, and of classic load balancers and their instances (API references, Errors).
-_GONE = frozenset({"TargetGroupNotFound", "InvalidTarget", "LoadBalancerNotFound", "InvalidInstance"})
+# Of target groups, and of classic load balancers and their instances (API references, Errors). InvalidTarget is also
+# said of an instance that does not run, which is no success for one that is to serve.
+_DELETED = frozenset({"TargetGroupNotFound", "LoadBalancerNotFound"})
+_GONE = _DELETED | {"InvalidTarget", "InvalidInstance"}
 _NOT_REGISTERED = "Target.NotRegistered"
 
 
@@ -35,22 +37,22 @@ class LoadBalancingEdge:
 
     def register(self, instance: InstanceId, load_balancer: str) -> None:
         if _classic(load_balancer):
-            with speaking_to("Elastic Load Balancing", "RegisterInstancesWithLoadBalancer"), _gone_is_success():
+            with speaking_to("Elastic Load Balancing", "RegisterInstancesWithLoadBalancer"), _is_success(_DELETED):
                 self._classic.register_instances_with_load_balancer(
                     LoadBalancerName=load_balancer, Instances=[{"InstanceId": instance}]
                 )
             return
-        with speaking_to("Elastic Load Balancing", "RegisterTargets"), _gone_is_success():
+        with speaking_to("Elastic Load Balancing", "RegisterTargets"), _is_success(_DELETED):
             self._client.register_targets(TargetGroupArn=load_balancer, Targets=[{"Id": instance}])
 
     def deregister(self, instance: InstanceId, load_balancer: str) -> None:
         if _classic(load_balancer):
-            with speaking_to("Elastic Load Balancing", "DeregisterInstancesFromLoadBalancer"), _gone_is_success():
+            with speaking_to("Elastic Load Balancing", "DeregisterInstancesFromLoadBalancer"), _is_success(_GONE):
                 self._classic.deregister_instances_from_load_balancer(
                     LoadBalancerName=load_balancer, Instances=[{"InstanceId": instance}]
                 )
             return
-        with speaking_to("Elastic Load Balancing", "DeregisterTargets"), _gone_is_success():
+        with speaking_to("Elastic Load Balancing", "DeregisterTargets"), _is_success(_GONE):
             self._client.deregister_targets(TargetGroupArn=load_balancer, Targets=[{"Id": instance}])
 
     def _target(self, instance: InstanceId, target_group: str) -> Target | None:
@@ -83,11 +85,11 @@ class LoadBalancingEdge:
 
 
 @contextmanager
-def _gone_is_success() -> Iterator[None]:
+def _is_success(codes: frozenset[str]) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        if code(error) not in _GONE:
+        if code(error) not in codes:
             raise
 
 

@@ -39,7 +39,7 @@ from functions.remediate.plan import (
     Step,
     SuspendLaunch,
 )
-from functions.remediate.steps import drain, hooks, joining, node, volumes
+from functions.remediate.steps import drain, hooks, joining, node, serving, volumes
 from functions.remediate.steps.waiting import Unchanged, Waiting
 from functions.settings import Settings
 
@@ -104,18 +104,16 @@ def _take(step: Step, facts: Facts, outside: Outside, settings: Settings, at: da
         case DeleteOverdue():
             outside.kubernetes.delete_pods(step.pods, grace_s=settings.drain.grace_s)
         case LeaveLoadBalancers():
-            for load_balancer in step.load_balancers:
-                outside.load_balancing.deregister(step.instance, load_balancer)
+            serving.leave(step, outside, at=at)
         case JoinLoadBalancers():
-            for load_balancer in step.load_balancers:
-                outside.load_balancing.register(step.instance, load_balancer)
+            serving.join(step, outside, at=at)
         case AwaitDetach():
             deadline = settings.detach_deadline
             return volumes.await_detach(step, outside, opened_at=_opened_at(facts), at=at, deadline=deadline)
         case DeleteNode():
             node.delete_node(step, outside.kubernetes)
         case Evict():
-            return drain.evict(step, outside.kubernetes, grace_s=settings.drain.grace_s)
+            return drain.evict(step, outside, grace_s=settings.drain.grace_s)
         case CompleteHook():
             return hooks.complete(step, outside)
         case Heartbeat():
@@ -140,6 +138,8 @@ def _take(step: Step, facts: Facts, outside: Outside, settings: Settings, at: da
             outside.table.await_replacement(step.instance)
         case CloseCase():
             outside.table.close_case(step.instance)
+            if step.forget:
+                outside.table.forget(step.instance)
         case LookAgain():
             return Waiting(step.reason, step.after)
         case _:

@@ -26,7 +26,7 @@ def guard(plan: Plan, verdict: Verdict, facts: Facts, *, max_in_flight: int) -> 
     if not plan.touches:
         return None
     if isinstance(facts.memory, Unknown):
-        if verdict.kind is Kind.LEAVING:
+        if verdict.kind is Kind.LEAVING and not plan.ends_a_drain:
             return None  # a cordon can be taken back; waiting for the table would cost the machine its notice
         return Refusal(f"the table cannot be read ({facts.memory.reason})", LATER)
 

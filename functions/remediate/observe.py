@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
 
+from functions.cluster.assess import too_few
 from functions.cluster.facts import Absent, Facts, Fleet, Memory, Phase, Record, Unknown, known
 from functions.cluster.identity import match
 from functions.cluster.machine import Instance, InstanceId, InstanceState, Node, instance_of_provider_id
@@ -33,17 +34,18 @@ def observe(machine: InstanceId, cluster: str, outside: Outside, *, now: datetim
             return facts
         facts = replace(facts, node=known(lambda: find_node(outside.kubernetes, machine, facts)))
         facts = replace(facts, scheduled=_scheduled(facts, outside))
-        leaving = _leaving(facts)
-        if leaving and (load_balancers := _load_balancers(facts)):
-            targets = together.submit(known, lambda: outside.load_balancing.targets(machine, load_balancers))
-            facts = replace(facts, targets=targets.result())
-        if isinstance(facts.node, Node) and (_ended(facts) or leaving):
-            name = facts.node.name
+        leaving, ended = _leaving(facts), _ended(facts)
+        load_balancers = _load_balancers(facts) if leaving else ()
+        ask = (lambda: outside.load_balancing.targets(machine, load_balancers)) if load_balancers else tuple
+        targets = together.submit(known, ask)
+        if isinstance(facts.node, Node) and (ended or (leaving and facts.node.draining_since(now))):
+            name = facts.node.name  # of one that is not closed for new work yet, pods are the next pass's
             pods = together.submit(known, lambda: outside.kubernetes.pods_on(name))
-            if _ended(facts):
+            if ended:
                 facts = replace(facts, attachments=known(lambda: outside.kubernetes.attachments_of(name)))
             facts = replace(facts, pods=pods.result())
-    if isinstance(facts.memory, Memory) and facts.memory.case and facts.memory.case.phase is Phase.REPLACING:
+        facts = replace(facts, targets=targets.result())
+    if _may_be_whole(facts):
         facts = replace(
             facts, nodes_ready=known(lambda: readiness(outside.kubernetes.nodes(), outside.table.records()))
         )
@@ -70,7 +72,7 @@ def find_node(kubernetes: Kubernetes, machine: InstanceId, facts: Facts) -> Node
         node = kubernetes.node(name)
         if isinstance(node, Node) and not _is_successors(node, machine, record):
             return node
-    if record or case:
+    if record or case or facts.joins:
         return Absent()  # its Node is known by name: the list could only bring a stranger
     known_instances = [facts.instance] if isinstance(facts.instance, Instance) else []
     return match(kubernetes.nodes(), known_instances, ()).get(machine, Absent())
@@ -97,6 +99,15 @@ def _concerns_cluster(facts: Facts) -> bool:
     if isinstance(facts.instance, Absent) or (isinstance(facts.fleet, Fleet) and facts.fleet.place_of(facts.id)):
         return True
     return isinstance(facts.memory, Memory) and bool(facts.memory.case or facts.memory.record)
+
+
+def _may_be_whole(facts: Facts) -> bool:
+    """Whether the Nodes of its group are worth a list: all that are wanted are in service."""
+    case = facts.case
+    if case is None or case.phase is not Phase.REPLACING or isinstance(facts.fleet, Unknown):
+        return False
+    group = facts.fleet.group(case.group)
+    return group is None or too_few(group) is None
 
 
 def _leaving(facts: Facts) -> bool:

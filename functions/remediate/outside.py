@@ -148,6 +148,9 @@ class Table(Protocol):
 
     def records(self) -> tuple[Record, ...]: ...
 
+    def forget(self, instance: InstanceId) -> None:
+        """Delete a machine's record."""
+
     def remember(self, record: Record) -> None:
         """The first record of a machine stands; a later one is ignored."""
 

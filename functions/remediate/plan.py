@@ -66,11 +66,15 @@ class DeletePods:
 
 @dataclass(frozen=True)
 class Evict:
-    """Ask for the eviction of pods that still run, each under its uid; disruption budgets are respected."""
+    """Ask for the eviction of pods that still run, each under its uid; disruption budgets are respected.
+
+    `after` is when those that may not go yet are asked again; None when nothing waits for them any more.
+    """
 
     node_name: str
     pods: tuple[Pod, ...]
     reason: str
+    after: timedelta | None = SOON
 
 
 @dataclass(frozen=True)
@@ -84,11 +88,15 @@ class DeleteOverdue:
 
 @dataclass(frozen=True)
 class LeaveLoadBalancers:
-    """Take the instance out of these load balancers, which are its own group's: see `Target.of`."""
+    """Take the instance out of these load balancers, which are its own group's: see `Target.of`.
+
+    One that does not answer is waited for only as long as the machine can serve.
+    """
 
     instance: InstanceId
     load_balancers: tuple[str, ...]
     reason: str
+    serves: bool = True
 
 
 @dataclass(frozen=True)
@@ -140,10 +148,11 @@ class Heartbeat:
 
 @dataclass(frozen=True)
 class Release:
-    """Say that a drain's time is over and what is left on the machine that goes now."""
+    """Say that a drain's time is over and what is left on the machine; `held` when it was a hook that held it."""
 
     instance: InstanceId
     reason: str
+    held: bool
 
 
 @dataclass(frozen=True)
@@ -214,10 +223,11 @@ class AwaitReplacement:
 
 @dataclass(frozen=True)
 class CloseCase:
-    """The cluster is whole again."""
+    """The cluster is whole again. A machine that is gone for good need not be known any more."""
 
     instance: InstanceId
     reason: str
+    forget: bool = False
 
 
 @dataclass(frozen=True)
@@ -246,9 +256,9 @@ class Plan:
         return any(isinstance(step, OpenCase) for step in self.steps)
 
     @property
-    def heartbeats(self) -> Plan:
-        """What of it only keeps hooks from running out."""
-        return Plan(tuple(step for step in self.steps if isinstance(step, Heartbeat)))
+    def ends_a_drain(self) -> bool:
+        """Whether pods are given up that are still there."""
+        return any(isinstance(step, DeleteOverdue | Release) for step in self.steps)
 
     @property
     def touches(self) -> bool:

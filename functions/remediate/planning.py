@@ -5,7 +5,16 @@ from __future__ import annotations
 from functions.cluster.assess import Kind, Verdict
 from functions.cluster.facts import Absent, Facts, Phase
 from functions.cluster.joining import JoinState
-from functions.cluster.machine import DRAINING_ANNOTATION, REGISTER_PROCESS, Instance, Node, Transition
+from functions.cluster.machine import (
+    DRAINING_ANNOTATION,
+    FENCED_ANNOTATION,
+    REGISTER_PROCESS,
+    Instance,
+    InstanceState,
+    Node,
+    Role,
+    Transition,
+)
 from functions.cluster.policy import Policy
 from functions.remediate.plan import (
     LATER,
@@ -41,21 +50,23 @@ def make_plan(verdict: Verdict, facts: Facts, policy: Policy) -> Plan:
         case Kind.HEALTHY:
             return Plan((*_revoke(verdict, facts), *_healthy(verdict, facts)))
         case Kind.HELD if verdict.may_change:
-            return Plan((*_hold_hook(verdict, facts), LookAgain(LATER, verdict.reason)))
+            return Plan((*keep_hooks(verdict, facts).steps, LookAgain(LATER, verdict.reason)))
         case Kind.FOREIGN:
             closing = (CloseCase(facts.id, verdict.reason),) if facts.case else ()
             return Plan((*_revoke(verdict, facts), *closing))
         case Kind.HELD:
-            return Plan(_hold_token(verdict, facts))
+            return Plan((*keep_hooks(verdict, facts).steps, *_hold_token(verdict, facts)))
 
 
-def _hold_hook(verdict: Verdict, facts: Facts) -> tuple[Step, ...]:
-    """Doubt may not let a hook run out: that would end a machine undrained, or one that is about to join."""
-    return tuple(
-        Heartbeat(facts.id, verdict.group.name, transition, verdict.reason)
-        for transition in Transition
-        if verdict.group and verdict.waits(transition)
-    )
+def keep_hooks(verdict: Verdict, facts: Facts) -> Plan:
+    """Neither doubt nor a refusal may let a hook run out: that would end a machine undrained, or one that may join.
+
+    A control plane's hooks are left to their time.
+    """
+    if verdict.group is None or verdict.group.role is not Role.WORKER:
+        return Plan()
+    held = (transition for transition in Transition if verdict.waits(transition))
+    return Plan(tuple(Heartbeat(facts.id, verdict.group.name, transition, verdict.reason) for transition in held))
 
 
 def _hold_token(verdict: Verdict, facts: Facts) -> tuple[Step, ...]:
@@ -90,6 +101,8 @@ def _healthy(verdict: Verdict, facts: Facts) -> tuple[Step, ...]:
     if stays and isinstance(facts.node, Node) and facts.node.marked:
         why = "its machine runs, and nobody takes it out"
         steps = (*_serve_again(verdict, facts.node, facts, why), Restore(facts.node.name, facts.node.uid, why))
+    if steps and isinstance(facts.instance, Instance) and facts.instance.state is InstanceState.PENDING:
+        return (LookAgain(SOON, "it is starting: load balancers take only what runs"),)
     if not facts.case:
         return (*steps, *_last_certificate(facts))
     if isinstance(facts.node, Absent) and facts.case.phase is Phase.CLEANING:
@@ -102,7 +115,7 @@ def _serve_again(verdict: Verdict, node: Node, facts: Facts, why: str) -> tuple[
     group = verdict.group
     if group is None or not group.load_balancers or REGISTER_PROCESS in group.suspended:
         return ()
-    taken_out = node.out_of_service or DRAINING_ANNOTATION in node.annotations
+    taken_out = not {FENCED_ANNOTATION, DRAINING_ANNOTATION}.isdisjoint(node.annotations)
     return (JoinLoadBalancers(facts.id, group.load_balancers, why),) if taken_out else ()
 
 

@@ -19,7 +19,7 @@ from functions.remediate.guards import Refusal, guard
 from functions.remediate.observe import observe
 from functions.remediate.outside import Outside
 from functions.remediate.plan import AT_ONCE, Plan
-from functions.remediate.planning import make_plan
+from functions.remediate.planning import keep_hooks, make_plan
 from functions.remediate.telling import alert_once
 from functions.settings import Settings
 
@@ -56,7 +56,8 @@ def run_pass(look: Look, outside: Outside, settings: Settings, clock: Callable[[
     """
     judgement = judge(look, outside, settings, now=clock())
     if refusal := judgement.refusal:
-        kept = act(judgement.plan.heartbeats, judgement.facts, outside, settings, clock)  # waiting must harm nothing
+        hooks = keep_hooks(judgement.verdict, judgement.facts)  # waiting must harm nothing
+        kept = act(hooks, judgement.facts, outside, settings, clock)
         outcome = Outcome(kept.done, refusal.look_again, f"refused: {refusal.reason}")
     else:
         outcome = act(judgement.plan, judgement.facts, outside, settings, clock)

@@ -15,7 +15,7 @@ from functions.cluster.facts import Absent, Case, Facts, Fleet, Memory, Phase, R
 from functions.cluster.heed import heeded
 from functions.cluster.identity import match
 from functions.cluster.joining import JoinRecord
-from functions.cluster.machine import Group, Instance, InstanceId, Node, Role
+from functions.cluster.machine import Group, Instance, InstanceId, InstanceState, Node, Role
 from functions.cluster.notice import Cause, Notice, ScheduledEvent
 from functions.cluster.policy import Policy
 from functions.errors import ConfigurationError, RetryableError
@@ -35,7 +35,7 @@ class Cluster:
     instances: Mapping[InstanceId, Instance]
     nodes: Mapping[InstanceId, Node]
     cases: Mapping[InstanceId, Case]
-    recorded: frozenset[InstanceId]
+    records: Mapping[InstanceId, Record]
     joins: Mapping[InstanceId, tuple[JoinRecord, ...]]
     announced: Mapping[InstanceId, Notice]
     scheduled: Mapping[InstanceId, tuple[ScheduledEvent, ...]] | Unknown
@@ -136,7 +136,7 @@ def read_cluster(outside: Outside, cluster: str, *, now: datetime) -> Cluster:
         instances=there,
         nodes={} if isinstance(nodes, Unknown) else match(nodes, there.values(), recorded),
         cases={} if isinstance(cases, Unknown) else cases,
-        recorded=frozenset(record.instance for record in recorded),
+        records={record.instance: record for record in recorded},
         joins={} if isinstance(joins, Unknown) else joins,
         announced={} if isinstance(announced, Unknown) else announced,
         scheduled=scheduled,
@@ -155,7 +155,11 @@ def find_work(cluster: Cluster, name: str, policy: Policy, *, now: datetime) -> 
     """Return what one reading calls for. Pure."""
     machines = cluster.machines
     if cluster.unread:
-        urgent = tuple(Look(machine, reason) for machine in machines if (reason := _cannot_wait(machine, cluster)))
+        urgent = tuple(
+            Look(machine, reason, notice=cluster.announced.get(machine))
+            for machine in machines
+            if (reason := _cannot_wait(machine, cluster))
+        )
         return Sweep(len(machines), urgent, held=f"not all could be read: {cluster.unread}")
     if cluster.nodes and not set(cluster.nodes) & set(cluster.instances):
         held = (
@@ -172,7 +176,7 @@ def find_work(cluster: Cluster, name: str, policy: Policy, *, now: datetime) -> 
         verdict = assess(facts)
         if reason := _needs_pass(verdict, facts, cluster, policy):
             looks.append(Look(machine, f"the sweep: {reason}", notice=facts.notice))
-        if record := _new_record(verdict, facts, cluster.recorded):
+        if record := _new_record(verdict, facts):
             records.append(record)
     return Sweep(len(machines), tuple(looks), tuple(records))
 
@@ -181,6 +185,8 @@ def _cannot_wait(machine: InstanceId, cluster: Cluster) -> str | None:
     """Say why a machine is looked at even when something does not answer: above all, hooks may not run out."""
     if machine in cluster.cases:
         return "its case is open"
+    if notice := cluster.announced.get(machine):
+        return str(notice)
     members = (group.member(machine) for group in cluster.groups)
     if waiting := next((member for member in members if member and member.held), None):
         return f"Auto Scaling: {waiting.lifecycle_state}"
@@ -196,7 +202,9 @@ def _facts(machine: InstanceId, cluster: Cluster, name: str, now: datetime) -> F
         at=now,
         instance=cluster.instances.get(machine, Absent()),
         fleet=Fleet(cluster.groups, others_known=others),
-        memory=Memory(cluster.cases.get(machine), None, (), in_flight, cluster.joins.get(machine, ())),
+        memory=Memory(
+            cluster.cases.get(machine), cluster.records.get(machine), (), in_flight, cluster.joins.get(machine, ())
+        ),
         node=cluster.nodes.get(machine, Absent()),
         told=_told(machine, cluster, now),
         scheduled=cluster.scheduled if isinstance(cluster.scheduled, Unknown) else cluster.scheduled.get(machine, ()),
@@ -214,8 +222,10 @@ def _told(machine: InstanceId, cluster: Cluster, now: datetime) -> Notice | None
 def _needs_pass(verdict: Verdict, facts: Facts, cluster: Cluster, policy: Policy) -> str | None:
     if case := cluster.cases.get(facts.id):
         return f"its case is open since {case.opened_at:%FT%TZ}"
-    if isinstance(facts.instance, Absent) and facts.id in cluster.recorded:
+    if isinstance(facts.instance, Absent) and facts.id in cluster.records:
         return "EC2 no longer knows it"  # the pass reads our record of it, and so can tell what it was
+    if verdict.kind is Kind.PARKED and isinstance(facts.node, Node) and _stopped(facts) and facts.at.minute % 10 == 0:
+        return "it was stopped while it is parked: whether pods are on it is not known here"
     if verdict.quarantined:
         return f"it contradicts itself: {verdict.reason}"
     draining = isinstance(facts.node, Node) and facts.node.draining_since(facts.at) is not None
@@ -224,8 +234,13 @@ def _needs_pass(verdict: Verdict, facts: Facts, cluster: Cluster, policy: Policy
     return None
 
 
-def _new_record(verdict: Verdict, facts: Facts, recorded: frozenset[InstanceId]) -> Record | None:
-    if facts.id in recorded or verdict.kind is not Kind.HEALTHY:
+def _stopped(facts: Facts) -> bool:
+    return isinstance(facts.instance, Instance) and facts.instance.state is InstanceState.STOPPED
+
+
+def _new_record(verdict: Verdict, facts: Facts) -> Record | None:
+    known_already = isinstance(facts.memory, Memory) and facts.memory.record
+    if known_already or verdict.kind is not Kind.HEALTHY:
         return None
     if verdict.group is None or not isinstance(facts.node, Node):
         return None

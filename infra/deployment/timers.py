@@ -18,6 +18,7 @@ from infra.deployment.failure import DeploymentError
 
 MOST_HEARTBEATS = 100
 LONGEST = timedelta(hours=48)
+SHORTEST = timedelta(minutes=2)  # while a machine is only waited for, nothing but the sweep beats, once a minute
 SLACK = timedelta(minutes=1)  # from the hook's begin to the first pass, and from the last one to its completion
 
 
@@ -53,6 +54,11 @@ def too_long(settings: Settings, hooks: Iterable[Hook]) -> list[str]:
     }
     unfit: list[str] = []
     for hook in hooks:
+        if hook.heartbeat_timeout < SHORTEST:
+            unfit.append(
+                f"hook {hook.name} of {hook.group} has a timeout of {hook.heartbeat_timeout.total_seconds():.0f} s; "
+                f"make it {SHORTEST.total_seconds():.0f} s or more, or it runs out between two sweeps"
+            )
         name, needed = takes[hook.transition]
         if needed + SLACK > hook.lives:
             longest, timeout = hook.lives - SLACK, hook.heartbeat_timeout

@@ -28,7 +28,7 @@ OURS = {ONE, UID, *PODS}
 EMPTIED = [("deregister", ONE), *(("evict pod", pod) for pod in PODS)]
 DRAINING_ADVICE = replace(SETTINGS, policy=replace(SETTINGS.policy, rebalance=Rebalance.DRAIN))
 IGNORING_ADVICE = replace(SETTINGS, policy=replace(SETTINGS.policy, rebalance=Rebalance.IGNORE))
-SWEEP_HOLDS = f"The sweep of {CLUSTER} holds"  # what one read that failed brings
+OF_ONE_FAILURE = (f"The sweep of {CLUSTER} holds", "could not be taken")  # a read that failed, a right that was missing
 GIVEN_BACK = [("restore", UID), ("register", ONE)]
 HALF_AN_HOUR = timedelta(minutes=30)
 
@@ -41,7 +41,7 @@ def of_the_one(world: World) -> list[tuple[str, str]]:
 def assert_harmed_once(world: World) -> None:
     """Nothing but cordons (a new announcement is written down) is done twice, and nothing that must not be."""
     assert world.violations == []
-    assert [subject for subject, _ in world.alerts if subject != SWEEP_HOLDS] == []
+    assert [subject for subject, _ in world.alerts if not any(part in subject for part in OF_ONE_FAILURE)] == []
     harm = [effect for effect in world.effects if effect[0] != "cordon" and effect[1] in OURS]
     assert len(harm) == len(set(harm))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from functions.cluster.assess import Verdict, not_whole
+from functions.cluster.assess import Verdict, not_whole, too_few
 from functions.cluster.facts import Case, Facts, Phase, Unknown
 from functions.cluster.machine import Group, Node, Pod, Transition
 from functions.remediate.plan import (
@@ -88,7 +88,7 @@ def _remains(verdict: Verdict, facts: Facts) -> list[Step]:
     cleaned = case is not None and case.phase is Phase.REPLACING
     may_serve = verdict.member is not None and not verdict.member.warmed and not cleaned
     if verdict.group and verdict.group.load_balancers and (steps or may_serve):
-        steps.append(LeaveLoadBalancers(facts.id, verdict.group.load_balancers, "it cannot serve"))
+        steps.append(LeaveLoadBalancers(facts.id, verdict.group.load_balancers, "it cannot serve", serves=False))
     if verdict.gone_for_good and isinstance(facts.node, Node):
         steps.append(AwaitDetach(facts.node.name, "its volumes are released first"))
         steps.append(DeleteNode(facts.node.name, facts.node.uid, verdict.reason))
@@ -109,9 +109,12 @@ def _made_after_its_death(pod: Pod, case: Case | None) -> bool:
 
 def _replacing(group: Group | None, facts: Facts) -> tuple[Step, ...]:
     if group is None:
-        return (CloseCase(facts.id, "its group is gone, nothing will replace it"),)
+        return (CloseCase(facts.id, "its group is gone, nothing will replace it", forget=True),)
+    if missing := too_few(group):
+        return (LookAgain(SOON, missing),)
     if isinstance(facts.nodes_ready, Unknown):
         return (LookAgain(LATER, facts.nodes_ready.reason),)
     if missing := not_whole(group, facts.nodes_ready):
         return (LookAgain(SOON, missing),)
-    return (CloseCase(facts.id, f"{group.name} is whole: {group.desired} machines in service and Ready"),)
+    whole = f"{group.name} is whole: {group.desired} machines in service and Ready"
+    return (CloseCase(facts.id, whole, forget=True),)

@@ -41,10 +41,6 @@ class Drain:
     released: tuple[Pod, ...] = ()
 
     @property
-    def done(self) -> bool:
-        return not self.awaited
-
-    @property
     def kept_because(self) -> str:
         """Say which of the awaited pods are not asked to go, and why; empty when all are."""
         return because((pod, reason) for pod, reason in self.kept if pod in self.awaited)

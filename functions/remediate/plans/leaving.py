@@ -39,6 +39,8 @@ from functions.remediate.plans.draining import Drain, drain_of
 TAKEN_MARGIN = timedelta(seconds=10)  # before AWS takes a machine, so that the last words are not lost
 DELETE_TAKES = timedelta(seconds=45)  # pods are given their own grace, mostly 30 s
 REQUESTS_END_WITHIN = timedelta(minutes=5)  # what a load balancer waits unless told otherwise, where nothing presses
+QUICK_FOR = timedelta(minutes=2)
+UNHURRIED = timedelta(minutes=1)
 _NAMED = 3
 
 
@@ -79,7 +81,7 @@ def leaving(verdict: Verdict, facts: Facts, policy: Policy) -> tuple[Step, ...]:
     if node and closing:
         steps.append(Cordon(node.name, node.uid, verdict.reason, notice))
     since = node.draining_since(facts.at) if node and not closing else None
-    times = times_of(verdict, since, policy.drain) if since else None
+    times = times_of(verdict, since, policy.drain, facts.at) if since else None
     serving = _serving(verdict, facts)
     out = (LeaveLoadBalancers(facts.id, serving, verdict.reason),) if serving else ()
     if closing or (times and facts.at < times.requests_until):
@@ -95,30 +97,32 @@ def leaving(verdict: Verdict, facts: Facts, policy: Policy) -> tuple[Step, ...]:
             return (*steps, LookAgain(LATER, facts.pods.reason))
         over = times.ends_at is not None and facts.at >= times.ends_at
         overdue = over or (times.deletes_from is not None and facts.at >= times.deletes_from)
-        in_order = times.order_until is None or facts.at < times.order_until
-        drain = drain_of(facts.pods, policy.drain, overdue=overdue, at=facts.at, since=since, in_order=in_order)
+        in_order = not _ends(facts) and (times.order_until is None or facts.at < times.order_until)
+        closed = node.closed_since(facts.at)
+        drain = drain_of(facts.pods, policy.drain, overdue=overdue, at=facts.at, since=closed, in_order=in_order)
         if not over:
-            steps += _empty(node, drain, verdict)
+            after = _pace(times, since, facts)
+            steps += _empty(node, drain, verdict, after)
             if drain.awaited:
-                presses = times.ends_at is not None or _ends(facts)
-                return (*steps, LookAgain(SOON if presses else LATER, _waiting(drain)))
+                return (*steps, LookAgain(after, _waiting(drain)))
         if left := tuple(dict.fromkeys((*drain.released, *drain.awaited))):
             why = f": {drain.released_because}" if drain.released_because else ""
             because = f"{_pods(left)} not gone yet, {facts.at - since} after the drain began{why}"
-            steps = [Release(facts.id, because)]  # an eviction that is refused now would keep it from going
+            steps = [*_last_try(node, facts.pods, policy.drain, verdict, facts.at), Release(facts.id, because, held)]
     if group and held:
-        why = steps[0].reason if steps and isinstance(steps[0], Release) else "none of its pods is left on it"
+        released = [step.reason for step in steps if isinstance(step, Release)]
+        why = released[0] if released else "none of its pods is left on it"
         steps.append(CompleteHook(facts.id, group.name, Transition.TERMINATING, why))
     if node is None:
         steps += out
     return (*steps, *_then(verdict, facts))
 
 
-def times_of(verdict: Verdict, since: datetime, policy: DrainPolicy) -> Times:
+def times_of(verdict: Verdict, since: datetime, policy: DrainPolicy, at: datetime) -> Times:
     """Plan a drain backwards: from the earlier of the hook's deadline and the time at which AWS takes the machine."""
     notice = verdict.notice
     ends = [since + policy.deadline] if verdict.waits(Transition.TERMINATING) else []
-    if notice and notice.taken_at:
+    if notice and notice.taken_at and at < notice.taken_at:  # one that still runs then was not taken: it has time
         ends.append(notice.taken_at - TAKEN_MARGIN)
     ends_at = min(ends, default=None)
     if ends_at is None:
@@ -156,19 +160,34 @@ def _ends(facts: Facts) -> bool:
     return isinstance(facts.instance, Instance) and facts.instance.state in states
 
 
-def _empty(node: Node, drain: Drain, verdict: Verdict) -> tuple[Step, ...]:
+def _pace(times: Times, since: datetime, facts: Facts) -> timedelta:
+    """Look often while most pods go and when the end is near; in between others have to do something."""
+    near = times.ends_at is not None and times.ends_at - facts.at < QUICK_FOR
+    if near or facts.at - since < QUICK_FOR:
+        return SOON
+    return LATER if times.ends_at or _ends(facts) else UNHURRIED
+
+
+def _empty(node: Node, drain: Drain, verdict: Verdict, after: timedelta | None) -> tuple[Step, ...]:
     delete = (DeleteOverdue(node.name, drain.delete, verdict.reason),) if drain.delete else ()
-    evict = (Evict(node.name, drain.evict, verdict.reason),) if drain.evict else ()
+    evict = (Evict(node.name, drain.evict, verdict.reason, after),) if drain.evict else ()
     return (*delete, *evict)
+
+
+def _last_try(
+    node: Node, pods: tuple[Pod, ...], policy: DrainPolicy, verdict: Verdict, at: datetime
+) -> tuple[Step, ...]:
+    """Ask once more before the machine goes: a pause or an outage may have taken all the time there was."""
+    return _empty(node, drain_of(pods, policy, overdue=False, at=at, in_order=False), verdict, None)
 
 
 def _then(verdict: Verdict, facts: Facts) -> tuple[Step, ...]:
     """Look again while something is about to happen. For what AWS does on a day to come, the sweep looks."""
+    since = facts.node.draining_since(facts.at) if isinstance(facts.node, Node) else None
+    quick = SOON if since is None or facts.at - since < QUICK_FOR else LATER
     notice = verdict.notice
-    if _ends(facts):
-        return (LookAgain(SOON, "it is not gone yet"),)
-    if verdict.member and verdict.member.terminating:  # EC2's event tells when it goes; others' hooks may hold it long
-        return (LookAgain(LATER, "it is not gone yet"),)
+    if (verdict.member and verdict.member.terminating) or _ends(facts):
+        return (LookAgain(quick, "it is not gone yet"),)
     if notice and notice.cause is Cause.SPOT:
         return (LookAgain(LATER, f"it is empty. {notice}"),)
     return ()

@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from functions.cluster.draining import because
-from functions.remediate.outside import Blocked, Kubernetes
-from functions.remediate.plan import SOON, Evict
+from functions.errors import RetryableError
+from functions.remediate.outside import Blocked, Outside
+from functions.remediate.plan import Evict
 from functions.remediate.steps.waiting import Waiting
 
 
-def evict(step: Evict, kubernetes: Kubernetes, *, grace_s: int | None) -> Waiting | None:
-    """Return None once no pod is held; the pods still take their time to end."""
-    blocked = kubernetes.evict(step.pods, grace_s=grace_s)
-    return Waiting(_reason(blocked, step), SOON) if blocked else None
+def evict(step: Evict, outside: Outside, *, grace_s: int | None) -> Waiting | None:
+    """Return None once no pod is held; the pods still take their time to end. A last try holds up nothing."""
+    try:
+        blocked = outside.kubernetes.evict(step.pods, grace_s=grace_s)
+    except RetryableError as error:
+        if step.after is not None:
+            raise
+        outside.journal.tell("last_eviction_failed", node=step.node_name, reason=str(error))
+        return None
+    return Waiting(_reason(blocked, step), step.after) if blocked and step.after is not None else None
 
 
 def _reason(blocked: Sequence[Blocked], step: Evict) -> str:

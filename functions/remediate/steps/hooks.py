@@ -44,10 +44,14 @@ def complete(step: CompleteHook, outside: Outside) -> Unchanged | None:
 
 def release(step: Release, outside: Outside, *, at: datetime) -> Unchanged | None:
     """Tell a person once; a machine that AWS leaves running for longer than it said is no news each minute."""
-    text = (
-        f"{step.reason}. The machine is no longer held: what still runs on it ends with it. Look at the disruption "
-        "budgets that kept the pods, or give drains more time by REGROW_DRAIN_DEADLINE_S."
+    what_now = (
+        "The machine is no longer held: what still runs on it ends with it. Look at the disruption budgets that kept "
+        "the pods, or give drains more time by REGROW_DRAIN_DEADLINE_S."
+        if step.held
+        else "AWS takes it when it has said, with what still runs on it. REGROW_DRAIN_OVERDUE=delete would delete such "
+        "pods before."
     )
+    text = f"{step.reason}. {what_now}"
     subject = f"{step.instance} goes without being drained"
     within = timedelta(days=1)
     told = tell_if_possible(outside, f"released#{step.instance}", subject, text, now=at, within=within)

@@ -21,25 +21,31 @@ def hook(timeout_s: int, transition: Transition = Transition.TERMINATING) -> Hoo
 
 
 def test_a_hook_lives_for_a_hundred_heartbeats_and_never_longer_than_two_days() -> None:
-    assert hook(30).lives == timedelta(seconds=3000)
+    assert hook(120).lives == timedelta(seconds=12000)
     assert hook(7200).lives == LONGEST
 
 
-@pytest.mark.parametrize(("deadline_s", "fits"), [(2940, True), (2941, False), (3600, False)])
+@pytest.mark.parametrize(("deadline_s", "fits"), [(11940, True), (11941, False), (12000, False)])
 def test_a_drain_must_end_before_its_hook_does(deadline_s: int, fits: bool) -> None:
     drain = replace(SETTINGS.drain, deadline=timedelta(seconds=deadline_s))
-    found = too_long(replace(SETTINGS, policy=Policy(drain=drain)), [hook(30)])
+    found = too_long(replace(SETTINGS, policy=Policy(drain=drain)), [hook(120)])
     assert (found == []) is fits
     assert all(
-        "REGROW_DRAIN_DEADLINE_S" in text and "lives 3000 s" in text and "2940 or less" in text for text in found
+        "REGROW_DRAIN_DEADLINE_S" in text and "lives 12000 s" in text and "11940 or less" in text for text in found
     )
 
 
+@pytest.mark.parametrize(("timeout_s", "fits"), [(30, False), (119, False), (120, True)])
+def test_a_hook_that_would_run_out_between_two_sweeps_is_refused(timeout_s: int, fits: bool) -> None:
+    settings = replace(SETTINGS, policy=Policy(drain=replace(SETTINGS.drain, deadline=timedelta(seconds=60))))
+    assert (too_long(settings, [hook(timeout_s)]) == []) is fits
+
+
 def test_a_join_is_measured_by_the_launch_hook_alone() -> None:
-    settings = replace(SETTINGS, policy=Policy(join_deadline=timedelta(hours=1)))
-    assert too_long(settings, [hook(60), hook(60, Transition.LAUNCHING)]) == []
-    (said,) = too_long(settings, [hook(600), hook(30, Transition.LAUNCHING)])
-    assert said.startswith("REGROW_JOIN_DEADLINE_S is 3600, but hook")
+    settings = replace(SETTINGS, policy=Policy(join_deadline=timedelta(hours=4)))
+    assert too_long(settings, [hook(120), hook(150, Transition.LAUNCHING)]) == []
+    (said,) = too_long(settings, [hook(600), hook(120, Transition.LAUNCHING)])
+    assert said.startswith("REGROW_JOIN_DEADLINE_S is 14400, but hook")
     assert timedelta(0) < SLACK
 
 
@@ -67,10 +73,10 @@ def test_the_hooks_of_the_clusters_groups_are_asked_and_no_others() -> None:
             AutoScalingGroupName=name,
             LifecycleHookName=hook_name,
             LifecycleTransition=Transition.TERMINATING.value,
-            HeartbeatTimeout=30,
+            HeartbeatTimeout=120,
         )
-    with pytest.raises(DeploymentError, match="regrow-terminate of ours lives 3000 s") as refused:
-        refuse_what_does_not_fit(ENVIRONMENT, session)
+    with pytest.raises(DeploymentError, match="regrow-terminate of ours lives 12000 s") as refused:
+        refuse_what_does_not_fit(ENVIRONMENT | {"REGROW_DRAIN_DEADLINE_S": "12000"}, session)
     assert "theirs" not in str(refused.value)
     assert "another" not in str(refused.value)
     refuse_what_does_not_fit(ENVIRONMENT | {"REGROW_DRAIN_DEADLINE_S": "900"}, session)

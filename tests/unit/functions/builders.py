@@ -11,6 +11,8 @@ from functions.cluster.joining import Approval, JoinRecord, JoinState
 from functions.cluster.machine import (
     CLUSTER_TAG,
     CONTROL_PLANE_LABEL,
+    CORDONED_ANNOTATION,
+    FENCED_ANNOTATION,
     GROUP_TAG,
     OUT_OF_SERVICE_TAINT,
     ROLE_TAG,
@@ -121,7 +123,9 @@ def node(id_: InstanceId = ONE, **changes: Any) -> Node:
 
 
 def fenced(id_: InstanceId = ONE, **changes: Any) -> Node:
-    return replace(node(id_, ready=False, unschedulable=True, taints=(OUT_OF_SERVICE,)), **changes)
+    marks = {CORDONED_ANNOTATION: NOW.isoformat(), FENCED_ANNOTATION: NOW.isoformat()}
+    whole = node(id_, ready=False, unschedulable=True, taints=(OUT_OF_SERVICE,), annotations=marks)
+    return replace(whole, **changes)
 
 
 def control_plane_node(id_: InstanceId = ONE) -> Node:

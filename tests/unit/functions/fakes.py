@@ -15,6 +15,7 @@ from functions.cluster.machine import (
     DRAINING_ANNOTATION,
     EXCLUDED_ANNOTATION,
     EXCLUDED_LABEL,
+    FENCED_ANNOTATION,
     MARKS,
     NOTICE_ANNOTATION,
     Group,
@@ -261,8 +262,10 @@ class FakeKubernetes(_Edge):
 
     def fence(self, node: Node, *, at: datetime) -> None:
         with self.call("fence") as world:
-            taints = (*node.taints, OUT_OF_SERVICE)
-            if self._write(node, unschedulable=True, taints=taints, annotations=_cordoned(node, at)):
+            annotations, taints = _cordoned(node, at), node.taints
+            if not node.out_of_service:
+                annotations[FENCED_ANNOTATION], taints = at.isoformat(), (*taints, OUT_OF_SERVICE)
+            if self._write(node, unschedulable=True, taints=taints, annotations=annotations):
                 world.did("fence", node.uid, machine=world.machine_of(node.name))
 
     def restore(self, node: Node) -> None:
@@ -272,7 +275,11 @@ class FakeKubernetes(_Edge):
                 world.violations.append(f"Node {node.name} was opened, but a person had closed it")
             if self._write(
                 node,
-                taints=tuple(taint for taint in node.taints if taint != OUT_OF_SERVICE),
+                taints=tuple(
+                    taint
+                    for taint in node.taints
+                    if taint != OUT_OF_SERVICE or FENCED_ANNOTATION not in node.annotations
+                ),
                 unschedulable=node.unschedulable and not ours,
                 annotations={key: text for key, text in node.annotations.items() if key not in MARKS},
                 labels={
@@ -368,6 +375,10 @@ class FakeTable(_Edge):
     def forget_abandoned(self, group: str) -> None:
         with self.call("forget_abandoned") as world:
             world.abandoned = {one for one in world.abandoned if one.group != group}
+
+    def forget(self, instance: InstanceId) -> None:
+        with self.call("forget") as world:
+            world.records.pop(instance, None)
 
     def records(self) -> tuple[Record, ...]:
         with self.call("records") as world:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from functions.cluster.machine import CORDONED_ANNOTATION, DRAINING_ANNOTATION, Pod
@@ -14,7 +14,7 @@ from functions.remediate.steps.node import cordon
 from functions.remediate.steps.waiting import Waiting
 from tests.unit.functions.builders import NOW, ONE, node, pod
 from tests.unit.functions.fake_world import World
-from tests.unit.functions.fakes import FakeKubernetes
+from tests.unit.functions.fakes import FakeKubernetes, outside_of
 
 PODS = tuple(pod(f"web-{number}") for number in range(5))
 STEP = Evict(ONE, PODS, "its group takes it out")
@@ -38,7 +38,7 @@ def held(*pods: Pod) -> Budgeted:
 
 
 def reason(*pods: Pod) -> str:
-    waiting = evict(STEP, held(*pods), grace_s=None)
+    waiting = evict(STEP, replace(outside_of(World()), kubernetes=held(*pods)), grace_s=None)
     assert isinstance(waiting, Waiting)
     assert waiting.after == SOON
     return waiting.reason
@@ -46,7 +46,7 @@ def reason(*pods: Pod) -> str:
 
 def test_pods_that_all_may_go_need_no_waiting() -> None:
     kubernetes = held()
-    assert evict(STEP, kubernetes, grace_s=None) is None
+    assert evict(STEP, replace(outside_of(World()), kubernetes=kubernetes), grace_s=None) is None
     assert kubernetes.asked == list(PODS)
 
 

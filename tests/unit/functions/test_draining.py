@@ -41,15 +41,15 @@ class Fate(Enum):
 
 def pod(name: str = "web-0", **fields: Any) -> Pod:
     """One of a ReplicaSet, unless the fields say otherwise."""
-    return replace(builders.pod(name), **{"owner": "rs", "owner_kind": "ReplicaSet"} | fields)
+    return replace(builders.pod(name), **{"owner": "rs"} | fields)
 
 
 def daemon(**fields: Any) -> Pod:
-    return pod(daemon=True, **{"owner": "ds", "owner_kind": "DaemonSet"} | fields)
+    return pod(daemon=True, **{"owner": "ds"} | fields)
 
 
 def bare(**fields: Any) -> Pod:
-    return pod(owner=None, owner_kind="", **fields)
+    return pod(owner=None, **fields)
 
 
 def ending(left_s: float, **fields: Any) -> Pod:
@@ -63,7 +63,7 @@ FORCE_AND_EMPTY_DIR = DrainPolicy()
 SKIP_AFTER_20_S = replace(KUBECTL, stuck_after=timedelta(seconds=20))
 SELECTOR = DrainPolicy(selector=(("app", "web"), ("tier", "front")))
 SELECTED = {"app": "web", "tier": "front", "more": "yes"}
-JOB = {"owner_kind": "Job", "owner": "job"}
+JOB = {"owner": "job"}
 SAFE_TO_EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict=false"
 ASKS = f"it asks to stay ({SAFE_TO_EVICT})"
 
@@ -78,7 +78,7 @@ class Row:
 
 KUBECTL_ROWS = {
     # pkg/cmd/drain/drain_test.go, TestDrain: each by eviction and by deletion
-    "a ReplicationController's": Row(pod(owner_kind="ReplicationController"), KUBECTL, Fate.GOES),
+    "a ReplicationController's": Row(pod(owner="rc"), KUBECTL, Fate.GOES),
     "a DaemonSet's, where kubectl stops": Row(daemon(), KUBECTL, Fate.LEFT, DAEMON),
     "a DaemonSet's that has finished": Row(daemon(finished=True), KUBECTL, Fate.REMOVED),
     "one that its DaemonSet has let go": Row(bare(labels={"my_key": "my_value"}), KUBECTL, Fate.HELD, UNMANAGED),
@@ -100,7 +100,7 @@ KUBECTL_ROWS = {
         bare(local_data=True), FORCE_AND_EMPTY_DIR, Fate.GOES
     ),
     # pkg/drain/filters.go, mirrorPodFilter, whatever else the pod is
-    "a static pod's mirror": Row(pod(mirror=True, owner_kind="Node"), KUBECTL, Fate.LEFT, MIRROR),
+    "a static pod's mirror": Row(pod(mirror=True), KUBECTL, Fate.LEFT, MIRROR),
     "a static pod's mirror that has finished": Row(pod(mirror=True, finished=True), KUBECTL, Fate.LEFT, MIRROR),
     # pkg/drain/filter_test.go, TestSkipDeletedFilter
     "one that is not being deleted, to be skipped 20 s after": Row(pod(), SKIP_AFTER_20_S, Fate.GOES),
@@ -175,7 +175,7 @@ def test_a_drain_treats_a_pod_as_kubectl_does(whose: str, evict: bool) -> None:
     drain = drain_of([row.pod], replace(row.policy, evict=evict), overdue=False, at=NOW, since=SINCE)
     assert fate_of(row.pod, drain) == (row.fate, row.because)
     assert (drain.delete if evict else drain.evict) == ()
-    assert drain.done == (row.fate not in (Fate.GOES, Fate.ENDS, Fate.HELD))
+    assert (not drain.awaited) == (row.fate not in (Fate.GOES, Fate.ENDS, Fate.HELD))
 
 
 AFTER_ITS_TIME = {
@@ -207,7 +207,7 @@ def test_a_pod_that_goes_on_past_the_time_is_released_with_what_kept_it() -> Non
 
 def test_an_empty_node_is_drained() -> None:
     assert drain_of([], KUBECTL, overdue=False, at=NOW) == Drain()
-    assert Drain().done
+    assert not Drain().awaited
 
 
 def test_a_pod_that_was_made_anew_under_its_name_is_evicted_under_its_own_uid() -> None:

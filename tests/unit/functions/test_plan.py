@@ -232,7 +232,9 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
         ),
         [Restore, CloseCase],
     ),
-    "goes on in service, it was leaving by its state and is not": (facts(node=draining()), [JoinLoadBalancers, Restore]),
+    "goes on in service, it was leaving by its state and is not": (
+        facts(node=draining()), [JoinLoadBalancers, Restore]
+    ),
     "runs, drained by us, its group no longer lists it": (facts(node=draining(), fleet=LEFT), []),
     "runs again, restored already": (facts(memory=CLEANING), [CloseCase]),
     "runs again, its Node is away": (facts(node=Absent(), memory=CLEANING), [LookAgain]),
@@ -286,14 +288,14 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
     "AWS takes it, only advised so far": (spot(node=told(REBALANCE, drains=False), pods=PODS), [Cordon, LookAgain]),
     "AWS takes it, empty": (spot(node=told(SPOT), pods=STAYS), [LookAgain]),
     "AWS takes it in ten seconds": (
-        spot(at=SPOT.until - timedelta(seconds=10), node=told(SPOT), pods=PODS), [Release, LookAgain]
+        spot(at=SPOT.until - timedelta(seconds=10), node=told(SPOT), pods=PODS), [Evict, Release, LookAgain]
     ),
     "AWS takes it, and its group lets it go": (
         spot(fleet=WAITS, node=told(SPOT), pods=STAYS), [Heartbeat, CompleteHook, LookAgain]
     ),
     "AWS takes it in ten seconds, and its group lets it go": (
         spot(at=SPOT.until - timedelta(seconds=10), fleet=WAITS, node=told(SPOT), pods=PODS),
-        [Release, CompleteHook, LookAgain],
+        [Evict, Release, CompleteHook, LookAgain],
     ),
     "AWS was to take it, and has not": (
         spot(at=SPOT.until + timedelta(minutes=10), node=told(SPOT), pods=PODS), [JoinLoadBalancers, Restore]
@@ -316,10 +318,12 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
         planned(NOW + timedelta(hours=1), node=told(maintenance(NOW + timedelta(hours=1))), pods=STAYS), []
     ),
     "EC2 has rebooted it": (
-        planned(NOW, description="[Completed] done", node=told(maintenance(NOW)), pods=PODS), [JoinLoadBalancers, Restore]
+        planned(NOW, description="[Completed] done", node=told(maintenance(NOW)), pods=PODS),
+        [JoinLoadBalancers, Restore],
     ),
     "EC2 does not reboot it after all": (
-        planned(NOW, description="[Canceled] not needed", node=told(maintenance(NOW)), pods=PODS), [JoinLoadBalancers, Restore]
+        planned(NOW, description="[Canceled] not needed", node=told(maintenance(NOW)), pods=PODS),
+        [JoinLoadBalancers, Restore],
     ),
     "EC2 no longer says that it reboots it": (
         facts(scheduled=(), node=told(maintenance(NOW)), pods=PODS), [JoinLoadBalancers, Restore]
@@ -366,7 +370,8 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
         facts(fleet=WAITS, node=draining(), pods=Unknown("no answer")), [Heartbeat, LookAgain]
     ),
     "being drained for too long": (
-        facts(fleet=WAITS, node=draining(timedelta(minutes=61)), pods=PODS), [Release, CompleteHook, LookAgain]
+        facts(fleet=WAITS, node=draining(timedelta(minutes=61)), pods=PODS),
+        [Evict, Release, CompleteHook, LookAgain]
     ),
     "drained for too long with no hook that holds it": (
         facts(instance=instance(ONE, InstanceState.STOPPING), node=draining(timedelta(minutes=61)), pods=PODS),
@@ -477,10 +482,11 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
     ),
     "its Node is named after another instance": (
         arriving(node=node(TWO, provider_id=f"aws:///us-east-1a/{ONE}"), memory=memory(joins=(join(),))),
-        [Mint, LookAgain],
+        [Heartbeat, Mint, LookAgain],
     ),
     "its Node says that it is another instance": (
-        arriving(node=node(provider_id=f"aws:///us-east-1a/{TWO}"), memory=memory(joins=(join(),))), [Mint, LookAgain]
+        arriving(node=node(provider_id=f"aws:///us-east-1a/{TWO}"), memory=memory(joins=(join(),))),
+        [Heartbeat, Mint, LookAgain],
     ),
     "being drained since a time to come": (
         facts(fleet=WAITS, node=draining(-timedelta(hours=1)), pods=PODS),
@@ -543,7 +549,7 @@ def test_every_step_says_why_and_names_what_it_touches() -> None:
     assert steps[0] == OpenCase(ONE, WORKERS, ONE, "EC2: terminated")
     assert steps[1] == Fence(ONE, f"uid-of-{ONE}", "EC2: terminated")
     assert steps[2] == DeletePods(ONE, (pod(),), "their machine is dead")
-    assert steps[3] == LeaveLoadBalancers(ONE, (TARGET_GROUP,), "it cannot serve")
+    assert steps[3] == LeaveLoadBalancers(ONE, (TARGET_GROUP,), "it cannot serve", serves=False)
     assert steps[6] == CompleteHook(ONE, WORKERS, Transition.TERMINATING, "nothing of it is left to wait for")
 
 

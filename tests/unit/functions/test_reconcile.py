@@ -86,7 +86,7 @@ def test_a_pass_that_waits_orders_the_next_look_on_the_grid() -> None:
 
 
 @pytest.mark.parametrize("error", [RetryableError("throttled"), ConfigurationError("AccessDenied")])
-@pytest.mark.parametrize("method", ["fence", "delete_pod", "deregister", "delete_node", "complete_hooks"])
+@pytest.mark.parametrize("method", ["fence", "delete_pod", "delete_node", "complete_hooks"])
 def test_a_step_that_fails_ends_the_pass_and_is_tried_again(method: str, error: RegrowError) -> None:
     world = refusing(method, error)
     a_pass(world)
@@ -233,3 +233,13 @@ def test_an_event_that_cannot_be_passed_on_fails_so_that_it_is_delivered_again()
     world.before = lambda _: None
     take_in(event, outside.queues, outside.journal)
     assert world.passes == [LOOK]
+
+
+@pytest.mark.parametrize("error", [RetryableError("ELB does not answer"), ConfigurationError("AccessDenied")])
+def test_a_load_balancer_that_does_not_let_a_dead_machine_go_keeps_nothing_else_from_going(error: RegrowError) -> None:
+    world = refusing("deregister", error)
+    a_pass(world)
+    assert ONE not in world.nodes
+    assert world.cases[ONE].phase is Phase.REPLACING
+    told = [subject for subject, _ in world.alerts]
+    assert bool(told) is isinstance(error, ConfigurationError), "what only a person can mend is told"

@@ -42,7 +42,7 @@ def cluster(**changes: Any) -> Cluster:
         "instances": {ONE: instance(ONE), TWO: instance(TWO)},
         "nodes": {ONE: node(ONE), TWO: node(TWO)},
         "cases": {},
-        "recorded": frozenset({ONE, TWO}),
+        "records": {one: record(one) for one in (ONE, TWO)},
         "joins": {},
         "announced": {},
         "scheduled": {},
@@ -150,7 +150,7 @@ def test_foreign_and_control_plane_machines_are_not_looked_at(changes: dict[str,
 
 
 def test_a_healthy_worker_is_written_down_once_it_has_a_node() -> None:
-    new = found(cluster(recorded=frozenset({TWO})))
+    new = found(cluster(records={TWO: record(TWO)}))
     assert new.records == (record(age=timedelta(0)),)
 
 
@@ -163,7 +163,7 @@ def test_a_healthy_worker_is_written_down_once_it_has_a_node() -> None:
     ],
 )
 def test_other_machines_are_not_written_down(changes: dict[str, Any]) -> None:
-    assert found(cluster(**{"recorded": frozenset({TWO})} | changes)).records == ()
+    assert found(cluster(**{"records": {TWO: record(TWO)}} | changes)).records == ()
 
 
 def test_a_sweep_orders_the_looks_and_keeps_the_records() -> None:
