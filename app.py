@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from functions.join.approving_outside import Outside as ApprovingOutside
     from functions.join.minting_outside import MintingOutside
 
+PASSES_AT_ONCE = 10  # a storm is worked off by functions that are warm, within what EC2 lets one account ask
 CLUSTER = os.environ.get("REGROW_CLUSTER", "")  # names the queues at deployment
 
 app = Chalice(app_name="regrow")
@@ -60,7 +61,7 @@ def later(event: SQSEvent) -> None:
         ways_in.take_due([record.body for record in event], _queues(), journal)
 
 
-@app.on_sqs_message(queue=f"regrow-{CLUSTER}-pass.fifo", batch_size=1)
+@app.on_sqs_message(queue=f"regrow-{CLUSTER}-pass.fifo", batch_size=1, maximum_concurrency=PASSES_AT_ONCE)
 def remediate(event: SQSEvent) -> None:
     with _journal("remediate") as journal:
         for record in event:

@@ -101,8 +101,8 @@ def _volume(cluster: Cluster, count: int, progress: Progress, *, alone: bool) ->
 def take_calls(arguments: argparse.Namespace) -> dict[str, Any]:
     """With the delays of AWS, which decide how often a pass looks again."""
     with _world("bench-calls", "aws", arguments.world) as (cluster, progress):
-        counted = count_cases(cluster, CASES, progress.say)
-    figures = month.figures(counted)
+        counted, delays = count_cases(cluster, CASES, progress.say), cluster.delays
+    figures = month.figures(counted, delays)
     month.write_docs(figures)
     return _about_it() | figures
 

@@ -28,6 +28,7 @@ EVENT: dict[str, Any] = {
 }
 HARMLESS: dict[str, Any] = {
     "intake": EVENT,
+    "inbox": {"Records": []},
     "later": {"Records": []},
     "remediate": {"Records": [{"receiptHandle": "bench", "body": '{"machine": "i-00000000000000000"}'}]},
     "sweep": EVENT,

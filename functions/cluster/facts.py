@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from functools import cached_property
 from typing import TypeVar
 
 from functions.cluster.joining import Approval, JoinRecord
@@ -112,10 +113,13 @@ class Fleet:
 
     def place_of(self, instance: InstanceId) -> tuple[Group, Member] | None:
         """Return the managed group that lists the instance, with its entry there."""
-        for group in self.groups:
-            if member := group.member(instance):
-                return group, member
-        return None
+        return self._places.get(instance)
+
+    @cached_property
+    def _places(self) -> Mapping[InstanceId, tuple[Group, Member]]:
+        """Looked up for every machine of a sweep, so each entry is looked at once."""
+        listed = ((group, member) for group in reversed(self.groups) for member in group.members)
+        return {member.id: (group, member) for group, member in listed}
 
     def group(self, name: str | None) -> Group | None:
         return next((group for group in self.groups if group.name == name), None)

@@ -170,8 +170,10 @@ def find_work(cluster: Cluster, name: str, policy: Policy, *, now: datetime) -> 
 
     looks: list[Look] = []
     records: list[Record] = []
+    fleet, alone = (Fleet(cluster.groups, others_known=known_too) for known_too in (True, False))
     for machine in machines:
-        seen = _facts(machine, cluster, name, now)
+        others = any(instance != machine for instance in cluster.instances)
+        seen = _facts(machine, cluster, name, now, fleet if others else alone)
         facts = replace(seen, notice=heeded(seen, policy))
         verdict = assess(facts)
         if reason := _needs_pass(verdict, facts, cluster, policy):
@@ -193,15 +195,14 @@ def _cannot_wait(machine: InstanceId, cluster: Cluster) -> str | None:
     return "its joining is open" if any(join.open for join in cluster.joins.get(machine, ())) else None
 
 
-def _facts(machine: InstanceId, cluster: Cluster, name: str, now: datetime) -> Facts:
+def _facts(machine: InstanceId, cluster: Cluster, name: str, now: datetime, fleet: Fleet) -> Facts:
     in_flight = frozenset(case.instance for case in cluster.cases.values() if case.phase is Phase.CLEANING)
-    others = any(instance != machine for instance in cluster.instances)
     return Facts(
         cluster=name,
         id=machine,
         at=now,
         instance=cluster.instances.get(machine, Absent()),
-        fleet=Fleet(cluster.groups, others_known=others),
+        fleet=fleet,
         memory=Memory(
             cluster.cases.get(machine), cluster.records.get(machine), (), in_flight, cluster.joins.get(machine, ())
         ),

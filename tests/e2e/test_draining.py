@@ -130,7 +130,7 @@ def test_pods_that_the_selector_leaves_out_are_neither_asked_nor_waited_for(
     run(core, "db", app="db")
     policy = DrainPolicy(selector=(("app", "web"),), overdue=Overdue.DELETE)
     assert drain(policy).asked == {"web"}
-    assert drain(policy).drain.done
+    assert not drain(policy).drain.awaited
     assert drain(policy, overdue=True).asked == set()
     assert names(kubernetes) == {"db"}
 
@@ -205,7 +205,7 @@ def test_a_pod_that_does_not_end_is_waited_for_only_so_long(
     assert gone_by is not None
     assert len(drain(policy, at=gone_by + timedelta(seconds=30)).drain.awaited) == 1
     given_up = drain(policy, at=gone_by + timedelta(seconds=31))
-    assert given_up.drain.done
+    assert not given_up.drain.awaited
     assert "it is still there" in given_up.drain.released_because
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from infra.local.drills.groundwork import spot_members
 from infra.local.drills.kinds import KINDS
 from infra.local.drills.never_joining import JOIN_DEADLINE_S
 from infra.local.drills.run import run
@@ -76,6 +77,44 @@ def test_a_drain_takes_as_long_as_a_budget_wants(scene: Scene) -> None:
     assert_in_order(record, "held", "cordoned", "evicted", "released", "drained", "let_go", "terminated", "node_gone")
 
 
+def test_a_pod_that_its_budget_never_lets_go_is_named_and_waited_for(scene: Scene) -> None:
+    record = drill(scene, "pdb-blocked")
+    assert_in_order(record, "held", "cordoned", "evicted", "released", "drained", "let_go", "terminated", "node_gone")
+    assert record["released_to_let_go_s"] > 0
+
+
+def test_a_spot_machine_is_empty_before_it_is_taken(scene: Scene) -> None:
+    record = drill(scene, "spot")
+    assert set(record["milestones"]) >= {"advised", "warned", "event", *COMES, "closed"}
+    assert_in_order(record, "warned", "cordoned", "evicted", "drained", "taken", "terminated", "node_gone", "closed")
+    assert record["warned_to_cordoned_s"] > 0
+    assert spot_members(scene.cluster) == []
+
+
+def test_advice_is_heeded_with_a_cordon_that_ends_by_itself(scene: Scene) -> None:
+    record = drill(scene, "rebalance")
+    assert_in_order(record, "advised", "cordoned", "ran_out", "uncordoned")
+    assert not {"warned", "excluded", "evicted", "held", "taken"} & set(record["milestones"])
+    assert record["advised_to_cordoned_s"] > 0
+    assert spot_members(scene.cluster) == []
+
+
+def test_two_machines_of_one_health_event_are_emptied_ahead_and_given_back(scene: Scene) -> None:
+    workers = scene.workers()
+    record = drill(scene, "health")
+    assert_in_order(record, "announced", "cordoned", "evicted", "drained", "called_off", "uncordoned")
+    assert len(scene.workers()) == len(workers)
+
+
+def test_a_stopped_machine_comes_back_as_it_was(scene: Scene) -> None:
+    workers = scene.workers()
+    record = drill(scene, "stopped")
+    assert_in_order(record, "stopped", "tainted", "started", "uncordoned", "clean")
+    assert not {"node_gone", "launched", "terminated"} & set(record["milestones"])
+    assert scene.workers() == workers
+    assert scene.cluster.workers()["SuspendedProcesses"] == []
+
+
 def test_launches_that_never_join_are_given_up_until_the_fault_is_mended(scene: Scene) -> None:
     before = settings_of(scene.cluster)
     record = drill(scene, "never-joins")
@@ -87,3 +126,11 @@ def test_launches_that_never_join_are_given_up_until_the_fault_is_mended(scene: 
 def test_a_stranger_is_neither_helped_nor_harmed(scene: Scene) -> None:
     drill(scene, "foreign")
     assert set(scene.nodes()) == {scene.control_plane(), *scene.workers()}
+
+
+def test_a_machine_that_asks_for_others_certificates_gets_none_and_is_given_up(scene: Scene) -> None:
+    workers = set(scene.workers())
+    record = drill(scene, "hostile-join")
+    assert record["ways"] >= 20
+    assert set(scene.workers()) == workers
+    assert record["machine"] not in scene.nodes()

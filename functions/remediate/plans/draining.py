@@ -74,7 +74,7 @@ def drain_of(
     for pod in pods:
         if reason := _left_alone(pod, policy):
             kept.append((pod, reason))
-        elif pod.finished:
+        elif pod.finished and not pod.ending:
             remove.append(pod)
         elif reason := _given_up(pod, policy, at=at, since=since):
             kept.append((pod, reason))
@@ -107,9 +107,7 @@ def _left_alone(pod: Pod, policy: DrainPolicy) -> str | None:
         return NOT_SELECTED
     if pod.mirror:
         return MIRROR
-    if pod.daemon and not pod.finished:
-        return DAEMON
-    return FINISHED if pod.finished and pod.ending else None
+    return DAEMON if pod.daemon and not pod.finished else None
 
 
 def _given_up(pod: Pod, policy: DrainPolicy, *, at: datetime, since: datetime | None) -> str | None:

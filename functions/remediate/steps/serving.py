@@ -1,7 +1,7 @@
-"""Take a machine out of its group's load balancers, and put it back. All are tried before one that fails stops anything.
+"""Take a machine out of its group's load balancers, and put it back. All are tried before one that fails stops a pass.
 
-One that we may not change, for want of a tag or a right, is a person's to mend, and told. A machine goes without it; one
-that stays is not back before it is.
+One that we may not change, for want of a tag or a right, is a person's to mend, and told. A machine goes without it;
+one that stays is not back before it is.
 """
 
 from __future__ import annotations

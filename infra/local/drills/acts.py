@@ -46,6 +46,24 @@ def invoke_drill(cluster: Cluster, request: dict[str, Any]) -> dict[str, Any]:
     return invoke(cluster, "drill", request)
 
 
+def await_whole(cluster: Cluster, witness: Witness, *, without: str | None = None, within_s: float = 240.0) -> None:
+    """Wait until as many workers are in service as are wanted, each with a Ready Node, and nothing is under way."""
+
+    def whole() -> bool:
+        members, desired = cluster.members()
+        nodes = witness.nodes
+        return (
+            without not in {*members, *nodes}
+            and len(members) == desired
+            and set(members.values()) == {"InService"}
+            and all(machine in nodes and nodes[machine].ready and nodes[machine].untouched for machine in members)
+            and not cluster.query("case")
+            and all(item["state"]["S"] == "ended" for item in cluster.query("join"))
+        )
+
+    wait_for(f"a whole cluster without {without}" if without else "a whole cluster", whole, within_s=within_s)
+
+
 def event_rules(cluster: Cluster) -> list[str]:
     """Every rule that an event could match; the sweep's schedule is none of them."""
     return [rule["Name"] for rule in cluster.client("events").list_rules()["Rules"] if rule.get("EventPattern")]

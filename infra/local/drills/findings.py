@@ -43,13 +43,17 @@ class Finding:
 
 def judge(before: Before, sight: Sight, *, events_allowed: bool) -> tuple[Finding, ...]:
     """Return a finding for every promise; the cluster is healed when all are kept."""
-    findings = [_node_gone(before, sight), _pods_elsewhere(before, sight), _group_at_size(sight), _nodes_ready(sight)]
-    cases = ", ".join(sight.open_cases)
-    findings.append(Finding("no case is open", not cases, cases or "none"))
+    findings = [_node_gone(before, sight), pods_elsewhere(before, sight), *judge_standing(sight)]
     if not events_allowed:
         count = sight.events_delivered
         findings.append(Finding("no event was delivered", count == 0, f"{count} delivered"))
     return tuple(findings)
+
+
+def judge_standing(sight: Sight) -> tuple[Finding, ...]:
+    """Whether the cluster is whole, whatever became of any machine."""
+    cases = ", ".join(sight.open_cases)
+    return _group_at_size(sight), _nodes_ready(sight), Finding("no case is open", not cases, cases or "none")
 
 
 def pods_missing(before: Before, pods: Mapping[str, SeenPod]) -> int:
@@ -67,7 +71,7 @@ def _node_gone(before: Before, sight: Sight) -> Finding:
     return Finding("the old Node is gone", not left, ", ".join(left) or "gone")
 
 
-def _pods_elsewhere(before: Before, sight: Sight) -> Finding:
+def pods_elsewhere(before: Before, sight: Sight) -> Finding:
     left, missing = len(before.pods & set(sight.pods)), pods_missing(before, sight.pods)
     seen = f"{len(before.pods) - left} of {len(before.pods)} replaced, {missing} of {before.replicas} not Ready"
     return Finding("its pods are Ready elsewhere under new uids", left == 0 and missing == 0, seen)

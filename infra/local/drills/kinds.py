@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from infra.local.cluster import Cluster
 from infra.local.drills.foreign import meet_a_stranger
-from infra.local.drills.leaving import drain_for_long, scale_in
+from infra.local.drills.groundwork import as_it_is, one_more_worker, one_spot_worker
+from infra.local.drills.hostile_join import join_as_another
+from infra.local.drills.interrupting import advise_to_leave, lose_a_spot_worker
+from infra.local.drills.leaving import drain_for_long, drain_past_a_budget, scale_in
 from infra.local.drills.losing import lose_a_worker, lose_a_worker_unheard
+from infra.local.drills.maintaining import plan_maintenance
 from infra.local.drills.never_joining import launch_what_never_joins
 from infra.local.drills.stage import Played, Stage
+from infra.local.drills.stopping import stop_and_start
+from infra.local.drills.storm import take_many
+from infra.local.drills.volume import lose_a_volumes_machine
+from infra.local.drills.witness import Witness
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One drill: what happens, and what it proves when every promise is kept."""
+    """One drill: what happens, and what it proves when every promise is kept.
+
+    `groundwork` is what the cluster is made to be before it, and put back to after it.
+    """
 
     name: str
     about: str
     proves: str
     play: Callable[[Stage], Played]
+    groundwork: Callable[[Cluster, Witness], AbstractContextManager[None]] = as_it_is
 
 
 _ALL = (
@@ -50,6 +64,40 @@ _ALL = (
         drain_for_long,
     ),
     Kind(
+        "pdb-blocked",
+        "the same, with a pod that its budget never lets go, until a person loosens the budget",
+        "the machine's history names the pod with its budget, the drain waits and then goes on, and nothing is deleted",
+        drain_past_a_budget,
+    ),
+    Kind(
+        "spot",
+        "EC2 interrupts a Spot worker, with two minutes' notice",
+        "it is cordoned in seconds, out of its load balancers and empty before it is taken, its Node goes after it, "
+        "and its replacement joins by right",
+        lose_a_spot_worker,
+        one_spot_worker,
+    ),
+    Kind(
+        "rebalance",
+        "EC2 advises to leave a Spot worker, and nothing comes of it",
+        "it is cordoned and serves on what it has; when the advice has run out it is as before, by the sweep alone",
+        advise_to_leave,
+        one_spot_worker,
+    ),
+    Kind(
+        "health",
+        "two workers are to be rebooted by one event of AWS Health, which is called off; a person had cordoned one",
+        "both are empty ahead of it; called off, they serve again, and only the person's cordon stays",
+        plan_maintenance,
+        one_more_worker,
+    ),
+    Kind(
+        "stopped",
+        "a worker is stopped, and started again",
+        "its pods run elsewhere in seconds and its Node stays, out of service; started, it takes pods and requests",
+        stop_and_start,
+    ),
+    Kind(
         "never-joins",
         "a worker is lost while the user data of new ones has a fault: they boot and never ask to join",
         "each launch is given up with its boot log kept and told, after three the group launches no more and a person "
@@ -61,6 +109,26 @@ _ALL = (
         "a group that is not the cluster's launches a machine that wants to join, and a stranger asks for certificates",
         "Regrow completes none of its hooks, mints, approves, drains and deletes nothing",
         meet_a_stranger,
+    ),
+    Kind(
+        "hostile-join",
+        "a machine with a good token of its own asks for certificates of others, in more than twenty ways",
+        "none is approved, each is denied; its launch is convicted and given up with its token and bundle, a person is "
+        "told, and no other machine notices",
+        join_as_another,
+    ),
+    Kind(
+        "volume",
+        "the worker is terminated that has the volume of a StatefulSet's pod, which writes into it all the time",
+        "the volume is detached and attached elsewhere in seconds, before the Node goes; the pod writes on where it "
+        "stopped, and at no time did two of them write",
+        lose_a_volumes_machine,
+    ),
+    Kind(
+        "storm",
+        "EC2 interrupts 50 Spot machines at once; they are on paper, with Nodes and pods on the real API server",
+        "99 of 100 are cordoned within 10 s of their event, and all are empty long before they are taken",
+        take_many,
     ),
 )
 KINDS = {kind.name: kind for kind in _ALL}

@@ -34,13 +34,15 @@ def run(cluster: Cluster, kind: Kind, show: Callable[[str], None]) -> dict[str, 
     witness.start()
     alerts = Subscriber(cluster.session, cluster.topic_arn(), region=cluster.session.region_name)
     try:
-        prepare_workload(cluster, witness)
-        timeline = Timeline(show)
-        news = News(cluster.world.place.log / "events.log", cluster.query, witness, timeline)
-        stage = Stage(cluster, witness, timeline, news, alerts, show)
-        witness.tell = news.on_change
-        played = kind.play(stage)
-        left = stage.until(lambda: judge_joining(see_joining(cluster, witness)), within_s=NOTHING_LEFT_WITHIN_S)
+        with kind.groundwork(cluster, witness):
+            prepare_workload(cluster, witness)
+            timeline = Timeline(show)
+            news = News(cluster.world.place.log / "events.log", cluster.query, witness, timeline)
+            stage = Stage(cluster, witness, timeline, news, alerts, show)
+            witness.tell = news.on_change
+            played = kind.play(stage)
+            left = stage.until(lambda: judge_joining(see_joining(cluster, witness)), within_s=NOTHING_LEFT_WITHIN_S)
+            witness.tell = lambda _: None  # what follows only puts back what the drill had found
     finally:
         witness.stop()
         alerts.end()

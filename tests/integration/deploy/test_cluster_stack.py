@@ -140,9 +140,9 @@ def hooks_of(site: Site, group: str) -> dict[str, tuple[str, int, str]]:
 
 
 def test_both_groups_hold_a_leaving_machine_and_workers_an_arriving_one_until_they_are_told(site: Site) -> None:
-    outputs = site.make(site.parameters(TerminateHookTimeoutSeconds="120", LaunchHookTimeoutSeconds="90"))
+    outputs = site.make(site.parameters(TerminateHookTimeoutSeconds="120", LaunchHookTimeoutSeconds="150"))
     leaving = {"regrow-terminate": ("TERMINATING", 120, "CONTINUE")}
-    arriving = {"regrow-launch": ("LAUNCHING", 90, "ABANDON")}
+    arriving = {"regrow-launch": ("LAUNCHING", 150, "ABANDON")}
     assert hooks_of(site, outputs["ControlPlaneGroup"]) == leaving
     assert hooks_of(site, outputs["WorkerGroup"]) == leaving | arriving
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -14,6 +15,12 @@ from functions.cluster.policy import Policy
 from infra.deployment.failure import DeploymentError
 from infra.deployment.timers import LONGEST, SLACK, Hook, refuse_what_does_not_fit, too_long
 from tests.unit.functions.builders import CLUSTER, ENVIRONMENT, SETTINGS
+
+
+@pytest.fixture
+def aws() -> Iterator[None]:
+    with mock_aws():
+        yield
 
 
 def hook(timeout_s: int, transition: Transition = Transition.TERMINATING) -> Hook:
@@ -49,7 +56,7 @@ def test_a_join_is_measured_by_the_launch_hook_alone() -> None:
     assert timedelta(0) < SLACK
 
 
-@mock_aws
+@pytest.mark.usefixtures("aws")
 def test_the_hooks_of_the_clusters_groups_are_asked_and_no_others() -> None:
     session = boto3.Session(region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test")
     autoscaling = session.client("autoscaling")

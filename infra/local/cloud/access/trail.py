@@ -38,6 +38,7 @@ def write_to(file: Path) -> None:
     handler = logging.FileHandler(file)
     handler.setFormatter(logging.Formatter("%(message)s"))
     trail.addHandler(handler)
+    trail.setLevel(logging.INFO)
     trail.propagate = False
 
 

@@ -11,7 +11,9 @@ import pytest
 
 from infra.local.cluster import Cluster
 from infra.local.drills.acts import protected, set_capacity
+from infra.local.drills.announcing import spot_workers
 from infra.local.drills.foreign import foreign_group
+from infra.local.drills.groundwork import spot_members
 from infra.local.drills.held import hook_timeout
 from infra.local.drills.joining import see_bundles
 from infra.local.drills.never_joining import (
@@ -20,6 +22,7 @@ from infra.local.drills.never_joining import (
     faulty_user_data,
     resume,
 )
+from infra.local.drills.stopping import not_replaced
 from infra.local.drills.targets import target_group
 from infra.local.places import WorldPlace
 from infra.local.worlds.world import World
@@ -97,6 +100,28 @@ def test_machines_launched_meanwhile_have_the_fault_and_those_after_have_not(aws
     assert WRONG_PATH in user_data(aws, faulty)
     assert user_data(aws, right) == USER_DATA
     assert group(cluster) == {**before, "DesiredCapacity": 4}
+
+
+def test_workers_that_are_spot_instances_for_a_while_boot_like_all_others(cluster: Cluster, aws: Aws) -> None:
+    before, workers = group(cluster), set(cluster.members()[0])
+    with spot_workers(cluster):
+        set_capacity(cluster, 3)
+        (spot,) = eventually(lambda: set(cluster.members()[0]) - workers)
+    assert user_data(aws, spot) == USER_DATA
+    eventually(lambda: spot_members(cluster) == [spot])
+    assert group(cluster) == {**before, "DesiredCapacity": 3}
+
+
+def test_a_worker_that_is_stopped_is_not_replaced_meanwhile(cluster: Cluster, aws: Aws) -> None:
+    before, members = group(cluster), cluster.members()
+    with not_replaced(cluster):
+        machine = min(members[0])
+        aws.client("ec2").stop_instances(InstanceIds=[machine])
+        eventually(lambda: aws.instance(machine)["State"]["Name"] == "stopped")
+        aws.client("ec2").start_instances(InstanceIds=[machine])
+        eventually(lambda: aws.instance(machine)["State"]["Name"] == "running")
+    assert cluster.members() == members
+    assert group(cluster) == before
 
 
 def user_data(aws: Aws, machine: str) -> str:
