@@ -21,7 +21,7 @@ $(VENV)/complete: requirements.txt requirements-dev.txt
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
-drill: $(VENV)/complete ## lose a machine of a real cluster and watch it heal (DRILL=worker|missed|scale-in|long-drain|never-joins|foreign|hostile-join|volume)
+drill: $(VENV)/complete ## lose a machine of a real cluster and watch it heal (DRILL=worker|missed|scale-in|spot|health|volume|…; README.md has them all)
 	@$(LOCAL) drill $(DRILL) --world $(WORLD) --delays $(DELAYS)
 
 test: lint unit integration e2e ## everything that must hold before a change lands

@@ -85,14 +85,11 @@ def _invoked(cluster: Cluster, function: str, event: dict[str, Any]) -> dict[str
     if "FunctionError" in answer:
         raise RuntimeError(f"{function}: {answer['Payload'].read()!r} {log}")
     billed_ms = int(log.rpartition("Billed Duration: ")[2].split()[0])
-    said = [json.loads(line) for line in log.splitlines() if line.startswith('{"level"')]
-    return {
-        "mib": peak_mib(cluster.function(function)),
-        "s": round(billed_ms / 1000, 1),
-        "said": {
-            key: said[-1].get(key) for key in ("message", "verdict", "steps", "then", "looked_at", "held") if said
-        },
-    }
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith('{"level"')]
+    said = {key: lines[-1].get(key) for key in ("message", "verdict", "steps", "then", "looked_at", "held") if lines}
+    if said.get("held") or said.get("verdict") == "held" or "failed" in str(said.get("then")):
+        raise RuntimeError(f"{function} has not read everything, so what it held says nothing: {said}")
+    return {"mib": peak_mib(cluster.function(function)), "s": round(billed_ms / 1000, 1), "said": said}
 
 
 def peak_mib(function: str) -> float:
