@@ -13,6 +13,7 @@ from functions.cluster.machine import (
     DRAINING_ANNOTATION,
     EXCLUDED_ANNOTATION,
     EXCLUDED_LABEL,
+    FENCED_ANNOTATION,
     MARKS,
     NOTICE_ANNOTATION,
     Node,
@@ -78,7 +79,7 @@ def test_a_fence_cordons_and_taints_that_node_as_it_was_seen_and_keeps_its_other
             "metadata": {
                 "uid": f"uid-of-{ONE}",
                 "resourceVersion": "1",
-                "annotations": {CORDONED_ANNOTATION: "2026-11-21T12:00:00+00:00"},
+                "annotations": dict.fromkeys((CORDONED_ANNOTATION, FENCED_ANNOTATION), "2026-11-21T12:00:00+00:00"),
             },
             "spec": {
                 "unschedulable": True,
@@ -148,13 +149,19 @@ def test_a_beginning_that_cannot_be_is_written_anew(mark: str) -> None:
 def test_a_cordon_by_somebody_else_is_not_marked_as_ours() -> None:
     with answering(answer_json(node_json())) as server:
         edge(server).fence(node(unschedulable=True), at=NOW)
-        assert "annotations" not in only_patch(server)["metadata"]
+        assert set(only_patch(server)["metadata"]["annotations"]) == {FENCED_ANNOTATION}
+
+
+def test_a_taint_by_somebody_else_is_not_marked_as_ours() -> None:
+    with answering(answer_json(node_json())) as server:
+        edge(server).fence(node(taints=(OUT_OF_SERVICE,)), at=NOW)
+        assert set(only_patch(server)["metadata"]["annotations"]) == {CORDONED_ANNOTATION}
 
 
 def test_a_restored_node_loses_our_taint_and_our_cordon_alone() -> None:
     ours = fenced(
         taints=(DEDICATED, OUT_OF_SERVICE),
-        annotations={CORDONED_ANNOTATION: "then", EXCLUDED_ANNOTATION: "then"},
+        annotations={CORDONED_ANNOTATION: "then", EXCLUDED_ANNOTATION: "then", FENCED_ANNOTATION: "then"},
         labels={EXCLUDED_LABEL: "true"},
     )
     with answering(answer_json(node_json())) as server:
@@ -168,10 +175,12 @@ def test_a_restored_node_loses_our_taint_and_our_cordon_alone() -> None:
     assert patch["metadata"]["labels"] == {EXCLUDED_LABEL: None}
 
 
-def test_a_restored_node_that_a_person_had_cordoned_and_excluded_stays_so() -> None:
+def test_a_restored_node_that_a_person_had_cordoned_excluded_and_tainted_stays_so() -> None:
+    theirs = fenced(labels={EXCLUDED_LABEL: "true"}, annotations={DRAINING_ANNOTATION: "then"})
     with answering(answer_json(node_json())) as server:
-        edge(server).restore(fenced(labels={EXCLUDED_LABEL: "true"}))
+        edge(server).restore(theirs)
         patch = only_patch(server)
+    assert patch["spec"]["taints"] == [OURS]
     assert "unschedulable" not in patch["spec"]
     assert "labels" not in patch["metadata"]
 
