@@ -159,7 +159,19 @@ CALLS: dict[str, tuple[set[str], Call]] = {
         {"remediate"},
         lambda edges: edges.queues.look_later(Look(edges.machine, "a test"), now=NOW, after=timedelta(seconds=2)),
     ),
-    "order a look now": ({"sweep"}, lambda edges: edges.queues.look_now(Look(edges.machine, "a test"), "a test")),
+    "order a look now": (
+        {"remediate", "sweep"},
+        lambda edges: edges.queues.look_now(Look(edges.machine, "a test"), "a test"),
+    ),
+    "see what EC2 has scheduled for a machine": (
+        {"remediate", "sweep", "drill"},
+        lambda edges: edges.ec2.scheduled_events(edges.machine),
+    ),
+    "see all that EC2 has scheduled": (
+        {"remediate", "sweep", "drill"},
+        lambda edges: edges.ec2.all_scheduled_events(),
+    ),
+    "see which Spot machines are to be taken": ({"sweep"}, lambda edges: edges.ec2.spot_interruptions(now=NOW)),
     "tell a person": ({"remediate", "sweep"}, lambda edges: edges.alerts.alert("a test", "nothing is wrong")),
     "see which hooks hold a machine": (
         {"remediate"},
@@ -168,6 +180,14 @@ CALLS: dict[str, tuple[set[str], Call]] = {
     "take a machine out of a target group": (
         {"remediate"},
         lambda edges: edges.load_balancing.deregister(edges.machine, edges.account.outputs["ApiTargetGroupArn"]),
+    ),
+    "put it back into a target group": (
+        {"remediate"},
+        lambda edges: edges.load_balancing.register(edges.machine, edges.account.outputs["ApiTargetGroupArn"]),
+    ),
+    "see where it is a target": (
+        {"remediate", "drill"},
+        lambda edges: edges.load_balancing.targets(edges.machine, (edges.account.outputs["ApiTargetGroupArn"],)),
     ),
     "suspend launches": (
         {"remediate"},
@@ -198,6 +218,7 @@ CALLS: dict[str, tuple[set[str], Call]] = {
     "pause and resume": ({"drill"}, Edges.a_pause),
     "say something once": ({"remediate", "sweep"}, Edges.a_word),
     "write down a machine": ({"remediate", "sweep"}, Edges.a_record),
+    "forget a machine": ({"remediate"}, lambda edges: edges.table.forget(edges.machine)),
     "write history": ({"remediate"}, lambda edges: edges.table.write_history(edges.machine, NOW, {})),
     "count a launch that was given up": (
         {"remediate"},
