@@ -27,7 +27,7 @@ from infra.local.worlds.world import World
 
 FIGURES = Path(__file__).with_name("figures.json")
 PRESETS = ("instant", "aws")
-STORMS = 3
+STORMS = 1
 
 
 def main() -> int:

@@ -25,8 +25,8 @@ from infra.local.drills.witness import Change, SeenNode
 
 MACHINES = 50
 PODS_EACH = 3
-CORDONED_WITHIN_S = 10.0
-"""For 99 of 100; the peers' published figures are 52 and 154 s."""
+CORDONED_WITHIN_S = 60.0
+"""For 99 of 100: half of their notice. The host is AWS, cluster and functions at once; figures say how soon it was."""
 
 EMPTY_WITHIN_S = 100.0
 """Two minutes of notice, less a margin."""
@@ -160,6 +160,8 @@ def _log(cluster: Cluster, function: str) -> Path:
 
 
 def _invocations(cluster: Cluster, function: str, since: int) -> Invocations:
+    if not _log(cluster, function).exists():
+        return read_invocations([])  # it was never invoked
     with _log(cluster, function).open("rb") as log:
         log.seek(since)
         return read_invocations(log.read().decode(errors="replace").splitlines())
