@@ -33,8 +33,8 @@ NAMESPACE = "bench-drain"
 KUBECTL = ("kubectl", "drain", ONE, "--ignore-daemonsets", "--delete-emptydir-data", "--force")
 METHOD = (
     f"{PODS} pods of no owner, Running and Ready, no grace period, no disruption budgets, on a Node without a kubelet. "
-    "kubectl: the whole command. Regrow: its two warm passes in process (run_pass with the real Kubernetes edge, AWS and "
-    "the table in memory): the first cordons, the second evicts. Each ends with no pod left. "
+    "kubectl: the whole command. Regrow: its two warm passes in process (run_pass with the real Kubernetes edge, AWS "
+    "and the table in memory): the first cordons, the second evicts. Each ends with no pod left. "
     "Pairs in alternating order, after one that is not counted."
 )
 
