@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from functions.cluster.assess import Kind, Verdict, assess
-from functions.cluster.facts import Absent, Case, Facts, Fleet, Memory, Phase, Record, Unknown, known
+from functions.cluster.facts import Absent, Case, Facts, Fleet, Memory, Record, Unknown, known
 from functions.cluster.heed import heeded
 from functions.cluster.identity import match
 from functions.cluster.joining import JoinRecord
@@ -196,15 +196,14 @@ def _cannot_wait(machine: InstanceId, cluster: Cluster) -> str | None:
 
 
 def _facts(machine: InstanceId, cluster: Cluster, name: str, now: datetime, fleet: Fleet) -> Facts:
-    in_flight = frozenset(case.instance for case in cluster.cases.values() if case.phase is Phase.CLEANING)
     return Facts(
         cluster=name,
         id=machine,
         at=now,
         instance=cluster.instances.get(machine, Absent()),
         fleet=fleet,
-        memory=Memory(
-            cluster.cases.get(machine), cluster.records.get(machine), (), in_flight, cluster.joins.get(machine, ())
+        memory=Memory(  # pauses and machines in flight are weighed by the pass
+            cluster.cases.get(machine), cluster.records.get(machine), (), frozenset(), cluster.joins.get(machine, ())
         ),
         node=cluster.nodes.get(machine, Absent()),
         told=_told(machine, cluster, now),
