@@ -18,9 +18,9 @@ PRICES = Path(__file__).with_name("prices.json")
 MINUTES = 30 * 24 * 60
 LONG_POLL_S = 20
 GB = 1e9
-FIFO_SENDERS = frozenset({"intake", "inbox", "later", "sweep"})
-"""They send to the queue of passes; passes send to the later queue."""
-CONSUMERS = {"remediate": "sqs_fifo", "later": "sqs_standard", "inbox": "sqs_standard"}
+FIFO_SENDERS = frozenset({"intake", "sweep"})
+"""They send to the queue of passes; passes send to the inbox."""
+CONSUMERS = {"remediate": "sqs_fifo", "intake": "sqs_standard"}
 _DECRYPTED = frozenset({"ssm:GetParameter", "ssm:PutParameter"})
 
 

@@ -27,9 +27,7 @@ EVENT: dict[str, Any] = {
     "detail": {},
 }
 HARMLESS: dict[str, Any] = {
-    "intake": EVENT,
-    "inbox": {"Records": []},
-    "later": {"Records": []},
+    "intake": {"Records": []},
     "remediate": {"Records": [{"receiptHandle": "bench", "body": '{"machine": "i-00000000000000000"}'}]},
     "sweep": EVENT,
     "mint": {"machine": "i-00000000000000000"},

@@ -10,9 +10,7 @@ _EVERYWHERE: Mapping[str, str] = {
     "ssm:GetParameter": "its identity at the API server, once for each environment",
 }
 _REASONS: Mapping[str, Mapping[str, str]] = {
-    "intake": {"sqs:SendMessage": "orders a pass for the machine of an event"},
-    "inbox": {"sqs:SendMessage": "orders a pass for the machine of a notification"},
-    "later": {"sqs:SendMessage": "orders the pass that is due"},
+    "intake": {"sqs:SendMessage": "orders passes: of events, of notifications, and of looks that are due"},
     "remediate": {
         "autoscaling:CompleteLifecycleAction": "lets the machine go on; an old action's end is no error",
         "autoscaling:DescribeAutoScalingGroups": "whose machine it is, and in which lifecycle state",

@@ -57,29 +57,6 @@ TELLING_STATES = ("running", "shutting-down", "terminated", "stopping", "stopped
 SPOT_ACTIONS = ("terminate", "stop", "hibernate")
 MOST_WRAPPINGS = 2  # of a notification: by a topic, or by one behind another
 
-_OF_A_MACHINE = {"InstanceId": [{"prefix": "i-"}]}
-# What EventBridge hands to intake. An account's machines and alarms talk all day: what calls for nothing wakes nobody.
-PATTERN: dict[str, Any] = {
-    "source": ["aws.autoscaling", "aws.ec2", "aws.health", "aws.cloudwatch"],
-    "$or": [
-        {
-            "detail-type": [LAUNCH_ACTION, TERMINATE_ACTION],
-            "detail": {"LifecycleTransition": [transition.value for transition in Transition]},
-        },
-        {"detail-type": [*ACTIVITIES]},
-        {"detail-type": [STATE_CHANGE], "detail": {"state": [*TELLING_STATES]}},
-        {"detail-type": [SPOT_WARNING, REBALANCE]},
-        {"detail-type": [HEALTH], "detail": {"service": ["EC2"], "eventTypeCategory": ["scheduledChange"]}},
-        {
-            "detail-type": [ALARM],
-            "detail": {
-                "state": {"value": ["ALARM"]},
-                "configuration": {"metrics": {"metricStat": {"metric": {"dimensions": _OF_A_MACHINE}}}},
-            },
-        },
-    ],
-}
-
 _ID = re.compile("[A-Za-z0-9-]{1,64}")  # of what happened, in Amazon's forms; SQS takes no blanks and 128 characters
 
 
@@ -126,8 +103,8 @@ def read_event(event: object) -> tuple[Hint, ...] | Dropped:
             return Dropped(f"nothing follows from {_said(kind)} of {_said(source)}")
 
 
-def read_notification(body: str) -> tuple[Hint, ...] | Dropped:
-    """Return the same for the body of a message that Auto Scaling, a topic or a rule has sent to the inbox."""
+def read_message(body: str) -> tuple[Hint, ...] | Dropped:
+    """Return the same for the body of a message that a rule, Auto Scaling or a topic has sent to the inbox."""
     for _ in range(MOST_WRAPPINGS + 1):
         try:
             content = json.loads(body)

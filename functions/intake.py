@@ -1,65 +1,76 @@
-"""The three ways into the queue of passes: an event, a notification in the inbox, and a look that is due."""
+"""The way into the queue of passes, by the inbox: what AWS tells, and looks that are due."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from functions.errors import PermanentError, RegrowError
-from functions.events import Dropped, Hint, read_event, read_notification
-from functions.messages import Look
+from functions.cluster.machine import InstanceId
+from functions.cluster.notice import Cause
+from functions.errors import PermanentError
+from functions.events import Dropped, read_message
+from functions.messages import Look, Order
 from functions.remediate.outside import Journal, Queues
 
-
-def take_in(event: object, queues: Queues, journal: Journal) -> None:
-    """Order a pass for each machine that an event is about; what calls for none is logged with its reason and left."""
-    _order([read_event(event)], queues, journal)
+_URGENCY = (Cause.SPOT, Cause.MAINTENANCE, Cause.REBALANCE, None)
 
 
-def take_notifications(bodies: Sequence[str], queues: Queues, journal: Journal) -> None:
-    """The same for messages from the inbox. None of them can keep another back, or come back for what it says."""
-    _order(map(read_notification, bodies), queues, journal)
+def take_in(bodies: Sequence[str], queues: Queues, journal: Journal) -> None:
+    """Order a pass for each machine that a message is about; what calls for none is logged with its reason and left.
 
-
-def _order(read: Iterable[tuple[Hint, ...] | Dropped], queues: Queues, journal: Journal) -> None:
-    """Raise the first refusal of the queue after everything else was tried.
-
-    The whole comes again then, and the queue knows by the ids what it has already taken.
+    Raises RetryableError when the queue of passes has not taken all of them, after each was tried. The whole batch
+    comes again then, and the queue knows by the ids what it has already taken.
     """
-    refused: list[RegrowError] = []
-    for told in read:
-        if isinstance(told, Dropped):
-            journal.tell("event_dropped", reason=told.reason)
-            journal.count(told.counted)
+    orders = _melted([order for body in bodies for order in _read(body, journal)])
+    if orders:
+        queues.look_now(*orders)
+
+
+def _melted(orders: Sequence[Order]) -> list[Order]:
+    """One pass sees all that has happened to a machine by then, so it needs no other; only what was announced travels
+    with a look, and of that advice to leave is nothing beside the warning that the machine is taken."""
+    causes: defaultdict[InstanceId, set[Cause | None]] = defaultdict(set)
+    kept = []
+    for order in sorted(orders, key=_weight):
+        told = causes[order.look.machine]
+        cause = order.look.notice.cause if order.look.notice else None
+        if cause in told or (told and cause is None) or (cause is Cause.REBALANCE and Cause.SPOT in told):
             continue
-        for hint in told:
-            try:
-                queues.look_now(hint.look, f"event-{hint.event_id}")
-            except RegrowError as error:
-                refused.append(error)
-                continue
-            journal.tell("event", machine=hint.look.machine, reason=hint.look.reason, event_id=hint.event_id)
-            journal.count("event")
-    if refused:
-        journal.tell("looks_not_ordered", number=len(refused), reason=str(refused[0]))
-        raise refused[0]
+        told.add(cause)
+        kept.append(order)
+    return kept
 
 
-def take_due(bodies: Sequence[str], queues: Queues, journal: Journal) -> None:
-    """Put looks that are due on the queue of passes; all that are due for one machine at one tick become one, but what
-    has been announced is not lost to one that knows nothing of it.
+def _weight(order: Order) -> tuple[int, float]:
+    """Which looks of one batch come first, the latest word before earlier ones; equals stay as they came."""
+    notice = order.look.notice
+    return (_URGENCY.index(notice.cause), -notice.heard_at.timestamp()) if notice else (_URGENCY.index(None), 0)
 
-    Raises PermanentError for messages that are no looks, after all others have been passed on.
-    """
-    unreadable: list[str] = []
-    for body in bodies:
-        try:
-            look = Look.from_json(body)
-        except PermanentError as error:
-            unreadable.append(str(error))
-            continue
-        announced = f"-{look.notice.cause.value}" if look.notice else ""
-        queues.look_now(replace(look, due_s=None), f"later-{look.machine}-{look.due_s}{announced}")
-    if unreadable:
-        journal.tell("look_unreadable", reasons=unreadable)
-        raise PermanentError("; ".join(unreadable))
+
+def _read(body: str, journal: Journal) -> Iterator[Order]:
+    if look := _due(body):
+        yield look
+        return
+    read = read_message(body)
+    if isinstance(read, Dropped):
+        journal.tell("event_dropped", reason=read.reason)
+        journal.count(read.counted)
+        return
+    for hint in read:
+        journal.tell("event", machine=hint.look.machine, reason=hint.look.reason, event_id=hint.event_id)
+        journal.count("event")
+        yield Order(hint.look, f"event-{hint.event_id}")
+
+
+def _due(body: str) -> Order | None:
+    """A look that was ordered for now. All that are due for one machine at one tick become one, but what has been
+    announced is not lost to one that knows nothing of it."""
+    try:
+        look = Look.from_json(body)
+    except PermanentError:
+        return None  # then it is somebody else's message, or nobody's
+    if look.due_s is None:
+        return None
+    announced = f"-{look.notice.cause.value}" if look.notice else ""
+    return Order(replace(look, due_s=None), f"later-{look.machine}-{look.due_s}{announced}")

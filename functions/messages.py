@@ -14,10 +14,14 @@ TICK = timedelta(seconds=2)  # later looks are rounded up to this grid, so that 
 LONG = timedelta(seconds=10)  # from here on a wait is a grid of its own: each sweep begins a chain at another second
 
 
+CONTROL_PLANE = InstanceId("control-plane")
+"""Stands for all control planes of the cluster, which are looked at together."""
+
+
 @dataclass(frozen=True)
 class Look:
-    """Look at this machine. `tries` counts the looks in a row that learnt nothing; `due_s` is the tick, in seconds
-    since the epoch, for which a later look was ordered; `notice` is what AWS has just announced about it."""
+    """Look at this machine, or at the control plane. `tries` counts the looks in a row that learnt nothing; `due_s` is
+    the tick, in seconds since the epoch, for which a later look was ordered; `notice` what AWS has just announced."""
 
     machine: InstanceId
     reason: str
@@ -27,7 +31,7 @@ class Look:
 
     @property
     def message_group(self) -> str:
-        """One machine, one line: SQS hands out one message of a group at a time."""
+        """One machine, one line; all control planes are one: SQS hands out one message of a group at a time."""
         return self.machine
 
     def to_json(self) -> str:
@@ -43,7 +47,8 @@ class Look:
             raise PermanentError(f"the message is not JSON ({error}): {body[:200]!r}") from error
         if not isinstance(content, dict):
             raise PermanentError(f"the message is not an object: {body[:200]!r}")
-        machine = instance_id(content.get("machine"))
+        named = content.get("machine")
+        machine = CONTROL_PLANE if named == CONTROL_PLANE else instance_id(named)
         if machine is None:
             raise PermanentError(f"the message names no instance: {body[:200]!r}")
         tries, due_s = content.get("tries", 0), content.get("due_s")
@@ -51,6 +56,15 @@ class Look:
             raise PermanentError(f"the message's tries or due_s is not a whole number: {body[:200]!r}")
         notice = Notice.from_json(content.get("notice"))  # one that cannot be read is none; the look stands without it
         return cls(machine, str(content.get("reason", "")), tries, due_s, notice)
+
+
+@dataclass(frozen=True)
+class Order:
+    """A look to be taken now. SQS takes each id once in five minutes, so it is never the content: SQS would be deaf to
+    the same look for that long."""
+
+    look: Look
+    deduplication_id: str
 
 
 def due(now: datetime, after: timedelta) -> datetime:
