@@ -34,6 +34,8 @@ class Delays:
     """How long one second of a lifecycle hook's timeout lasts. Other than 1 only in tests: the least is 30 s."""
     notice_second_s: float
     """How long one second of a Spot interruption's notice lasts. Other than 1 only in tests: the least is 2 min."""
+    command_second_s: float
+    """How long one second of a command's timeouts and of an agent's heartbeat lasts. Other than 1 only in tests."""
     deregistration_s: float
     """The deregistration delay of a target group for which nobody has set one."""
     eventbridge_s: float
@@ -67,6 +69,7 @@ INSTANT = Delays(
     autoscaling_retry_s=1.0,
     hook_second_s=1.0,
     notice_second_s=1.0,
+    command_second_s=1.0,
     deregistration_s=0.0,
     eventbridge_s=0.0,
     poller_s=0.0,
@@ -95,6 +98,7 @@ AWS = Delays(
     autoscaling_retry_s=60.0,
     hook_second_s=1.0,
     notice_second_s=1.0,
+    command_second_s=1.0,
     # Elastic Load Balancing user guides, "Deregistration delay": the default.
     deregistration_s=300.0,
     # EventBridge user guide: "about half a second" typically.

@@ -17,6 +17,8 @@ from werkzeug.serving import BaseWSGIServer, make_server
 
 from infra.local.cloud.access.gate import Application, Gate
 from infra.local.cloud.balancing import classic
+from infra.local.cloud.commands import ssm_api
+from infra.local.cloud.commands.agent_api import AgentApi
 from infra.local.cloud.compute import ec2_api, experiments
 from infra.local.cloud.compute.metadata import MetadataServer
 from infra.local.cloud.delays import Delays
@@ -109,11 +111,12 @@ class Cloud:
         experiments.install()
         classic.install()
         autoscaling_api.install(self.surroundings)
+        ssm_api.install(self.surroundings)
         resources.install()
 
     def start(self, prepare: Callable[[str], None] = lambda _: None) -> None:
         """Serve. `prepare` gets the endpoint, and may use it, before GET / is answered."""
-        app = Readiness(Gate(DomainDispatcherApplication(create_backend_app)))
+        app = Readiness(Gate(AgentApi(DomainDispatcherApplication(create_backend_app))))
         self._server = make_server(*self._address, app, threaded=True, request_handler=QuietHandler)
         threading.Thread(target=self._server.serve_forever, args=(POLL_S,), name="aws", daemon=True).start()
         self._metadata = MetadataServer(*self._metadata_address)

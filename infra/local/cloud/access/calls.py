@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ _MODELS = {"elasticloadbalancing": "elbv2", "monitoring": "cloudwatch"}
 _CLASSIC = "2012-06-01"
 _PREFIXES = {"monitoring": "cloudwatch"}
 """Where the prefix of a service's actions is not the one that requests are signed for."""
+_AGENTS_SERVICE, _AGENTS_OPERATIONS = "ec2messages", {"ssm": ("UpdateInstanceInformation",)}
+"""What only the SSM Agent calls: botocore has no model of a whole service, nor of these operations of another."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ def read(environ: dict[str, Any], signed: Signature, account: str) -> Call:
         # moto takes every one of them for a call to S3, whatever service it was signed for.
         raise UnknownAccessError(f"a presigned request to {signed.service}")
     body = _body(environ)
+    if operation_of_agent := agents_operation(environ, signed):
+        return Call(signed.service, operation_of_agent, agents_params(body), signed.region, account)
     request = Request({**environ, "wsgi.input": io.BytesIO(body)})
     if request.path == "/" and request.query_string and (body or "X-Amz-Target" in request.headers):
         # moto could take the operation from the one and this module from the other.
@@ -82,6 +87,24 @@ def read(environ: dict[str, Any], signed: Signature, account: str) -> Call:
     params = _parsed(operation, request, in_path)
     service = _PREFIXES.get(signed.service, signed.service)
     return Call(service, str(operation.name), params, signed.region, account)
+
+
+def agents_operation(environ: Mapping[str, Any], signed: Signature) -> str | None:
+    """The operation in a request that only the SSM Agent makes, None in every other one."""
+    operation = str(environ.get("HTTP_X_AMZ_TARGET", "")).rpartition(".")[2]
+    known = signed.service == _AGENTS_SERVICE or operation in _AGENTS_OPERATIONS.get(signed.service, ())
+    return operation if known else None
+
+
+def agents_params(body: bytes) -> dict[str, Any]:
+    """The parameters of such a request; UnknownAccessError for a body that has none."""
+    try:
+        params = json.loads(body or b"{}")
+    except ValueError as error:
+        raise UnknownAccessError("the agent's request is no JSON") from error
+    if not isinstance(params, dict):
+        raise UnknownAccessError("the agent's request is no JSON object")
+    return params
 
 
 def _model_name(service: str, request: Request) -> str:

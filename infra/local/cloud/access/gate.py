@@ -18,6 +18,9 @@ from infra.local.cloud.extension import ACCOUNT
 
 log = logging.getLogger(__name__)
 
+_OF_REQUEST = {"aws:SecureTransport": "true"}
+"""There is no TLS in a world's own network; what speaks TLS to AWS is taken to speak it."""
+
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
@@ -56,7 +59,7 @@ class Gate:
                 log.warning("refused: the session of %s is over (%s)", who.arn, signed.service)
                 return refusals.refusal(Kind.EXPIRED, signed.service, json_form)
             call = calls.read(environ, signed, ACCOUNT)
-            context = context_of(who.context, {"aws:RequestedRegion": signed.region})
+            context = context_of(who.context, _OF_REQUEST, {"aws:RequestedRegion": signed.region})
             for access in accesses(call):
                 decision = self._authority.decision(who.arn, who.role_arn, access, context)
                 if decision is not Decision.ALLOWED:

@@ -69,7 +69,14 @@ _EC2 = {
 }
 _SNS = {**_QUERY, Kind.DENIED: Code("AuthorizationError", 403)}
 _SQS = {kind: Code(_JSON[kind].name, code.status, query=code.name) for kind, code in _QUERY.items()}
-_OF_SERVICE = {"ec2": _EC2, "sns": _SNS, "sqs": _SQS, "lambda": _REST_JSON}
+_S3 = {
+    Kind.DENIED: Code("AccessDenied", 403),
+    Kind.UNKNOWN_KEY: Code("InvalidAccessKeyId", 403),
+    Kind.EXPIRED: Code("ExpiredToken", 400),
+    Kind.INTERNAL: Code("InternalError", 500),
+    Kind.UNSIGNED: Code("AccessDenied", 403),
+}
+_OF_SERVICE = {"s3": _S3, "ec2": _EC2, "sns": _SNS, "sqs": _SQS, "lambda": _REST_JSON}
 
 
 def denied(principal_arn: str, access: Access, decision: Decision, service: str, json_form: bool) -> Refusal:
@@ -95,15 +102,17 @@ def refusal(kind: Kind, service: str, json_form: bool, text: str | None = None) 
             fault = "Receiver" if kind is Kind.INTERNAL else "Sender"
             headers.append(("x-amzn-query-error", f"{code.query};{fault}"))
     else:
-        body = _xml(code, message, request_id, ec2=service == "ec2").encode()
+        body = _xml(code, message, request_id, service).encode()
         headers = [("Content-Type", "text/xml")]
     headers += [("x-amzn-RequestId", request_id), ("Content-Length", str(len(body)))]
     return Refusal(f"{code.status} {HTTPStatus(code.status).phrase}", tuple(headers), body)
 
 
-def _xml(code: Code, message: str, request_id: str, *, ec2: bool) -> str:
+def _xml(code: Code, message: str, request_id: str, service: str) -> str:
     error = f"<Code>{code.query or code.name}</Code><Message>{escape(message)}</Message>"
-    if ec2:
+    if service == "s3":
+        return f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{error}<RequestId>{request_id}</RequestId></Error>'
+    if service == "ec2":
         inner = f"<Errors><Error>{error}</Error></Errors><RequestID>{request_id}</RequestID>"
         return f'<?xml version="1.0" encoding="UTF-8"?>\n<Response>{inner}</Response>'
     fault = "Sender" if code.status < 500 else "Receiver"

@@ -1,7 +1,17 @@
 """The network load balancers: a real listener on each private address, health probed, connections carried.
 
-As a network load balancer does it: new connections go to healthy targets only, or to all registered ones when none is
-healthy; a target that drains gets no new connections and keeps its old ones. The client's address is not preserved.
+As a network load balancer does it (its user guide, "Health checks for target groups", "Edit target group attributes"):
+
+- New connections go to healthy targets only, or to all registered ones when none is healthy.
+- A target that drains gets no new connections and keeps its old ones.
+- Connections of an unhealthy target are reset if its group says so, and if another target is healthy.
+- It carries packets and answers none for a target: one that is dead lets its clients wait, new ones and old ones, until
+  its checks have found it out or somebody has deregistered it; a refusal comes through as a reset.
+- That an instance stopped or ended it hears from EC2 late. How late is documented nowhere; meanwhile the checks decide.
+- A target that reaches itself through it gets no answer while clients keep their addresses. In all else the client's
+  address is not preserved.
+
+The passive checks that AWS has beside these cannot be set or seen there, and are not here.
 """
 
 from __future__ import annotations
@@ -10,6 +20,7 @@ import asyncio
 import logging
 import random
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
@@ -25,6 +36,8 @@ log = logging.getLogger(__name__)
 
 _LOOK_PERIOD_S = 0.1
 _CONNECT_TIMEOUT_S = 10.0
+_HEARS_FROM_EC2_S = 60.0
+"""A guess on the long side: an end must not be known here before a health check could have found it."""
 
 
 class Balancer:
@@ -42,6 +55,9 @@ class Balancer:
         self._health: dict[TargetKey, Health] = {}
         self._probes: dict[TargetKey, tuple[Target, asyncio.Task[None]]] = {}
         self._servers: dict[tuple[str, int], asyncio.Server] = {}
+        self._due: dict[TargetKey, float] = {}
+        """When each target is checked next, whatever becomes of it until then."""
+        self._lost_since: dict[TargetKey, float] = {}
         self._connections: dict[TargetKey, set[asyncio.Task[None]]] = defaultdict(set)
         self._unlistenable: set[tuple[str, int]] = set()
         self._stopping = threading.Event()
@@ -84,25 +100,38 @@ class Balancer:
             if self._plan.targets.get(key) != target:
                 task.cancel()
                 del self._probes[key]
-        for key in self._health.keys() - self._plan.targets.keys():
-            del self._health[key]
+        for kept in (self._health, self._due, self._lost_since):
+            for key in kept.keys() - self._plan.targets.keys():
+                del kept[key]
         for key, target in self._plan.targets.items():
-            if target.address is None:
+            if self._heard_of_its_end(key, target):
                 self._health[key] = STOPPED
+                plan.forget_ended(key)
+                if watched := self._probes.pop(key, None):
+                    watched[1].cancel()
             elif key not in self._probes:
                 # A changed check goes on from what is known; a target that comes back begins anew.
                 if self._health.get(key, STOPPED) == STOPPED:
                     self._health[key] = INITIAL
-                self._probes[key] = (target, asyncio.create_task(self._watch(key, target, target.address)))
+                self._probes[key] = (target, asyncio.create_task(self._watch(key, target)))
 
-    async def _watch(self, key: TargetKey, target: Target, address: str) -> None:
+    def _heard_of_its_end(self, key: TargetKey, target: Target) -> bool:
+        """Whether its instance has been stopped or terminated for so long that EC2 has told of it."""
+        if target.address is not None:
+            self._lost_since.pop(key, None)
+            return False
+        since = self._lost_since.setdefault(key, time.monotonic())
+        return time.monotonic() - since >= _HEARS_FROM_EC2_S * self._second_s
+
+    async def _watch(self, key: TargetKey, target: Target) -> None:
         while True:
-            failure = await probe(target.check, address, target.port)
+            await asyncio.sleep(max(0.0, self._due.get(key, 0.0) - time.monotonic()))
+            self._due[key] = time.monotonic() + target.check.interval_s
+            failure = await probe(target.check, target.address, target.port)
             before = self._health[key]
             self._health[key] = after_check(before, failure, target.check)
             if self._health[key].state != before.state:
                 log.info("Target %s is %s (%s)", key[1], self._health[key].state, self._health[key].reason)
-            await asyncio.sleep(target.check.interval_s)
 
     async def _look_after_listeners(self) -> None:
         for place in self._servers.keys() - self._plan.listeners.keys():
@@ -122,20 +151,38 @@ class Balancer:
     ) -> None:
         key = self._chosen(place)
         target = self._plan.targets.get(key) if key else None
-        if key is None or target is None or target.address is None:
+        if key is None or target is None:
             reset(writer)
             return
         task = cast("asyncio.Task[None]", asyncio.current_task())
         self._connections[key].add(task)
         try:
-            connecting = asyncio.open_connection(target.address, target.port)
-            other = await asyncio.wait_for(connecting, _CONNECT_TIMEOUT_S)
-        except (OSError, TimeoutError, asyncio.CancelledError):
+            other = await self._connected(key, target, writer)
+            if other is None:
+                await _in_vain(reader)
+                writer.close()
+            else:
+                await forward((reader, writer), other)
+        except (OSError, asyncio.CancelledError):
             reset(writer)
-        else:
-            await forward((reader, writer), other)
         finally:
             self._connections[key].discard(task)
+
+    async def _connected(
+        self, key: TargetKey, target: Target, client: asyncio.StreamWriter
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        """The target's end of a new connection, None if it does not answer; ConnectionError if it refuses."""
+        group = self._plan.groups.get(key[0])
+        of_itself = group is not None and group.preserves_client_address and _peer(client) == target.address
+        if target.address is None or of_itself:
+            return None
+        connecting = asyncio.open_connection(target.address, target.port)
+        try:
+            return await asyncio.wait_for(connecting, _CONNECT_TIMEOUT_S)
+        except ConnectionError:
+            raise
+        except (OSError, TimeoutError):  # nobody is there who could refuse
+            return None
 
     def _chosen(self, place: tuple[str, int]) -> TargetKey | None:
         """A target for a new connection: at random, where AWS takes a hash of the addresses."""
@@ -143,8 +190,8 @@ class Balancer:
         if not groups:
             return None
         (arn,) = random.choices([arn for arn, _ in groups], [weight for _, weight in groups])  # noqa: S311
-        registered = [key for key, target in self._plan.targets.items() if key[0] == arn and target.address is not None]
-        healthy = [key for key in registered if self._health.get(key, INITIAL).state == "healthy"]
+        registered = [key for key in self._plan.targets if key[0] == arn and self._health.get(key) != STOPPED]
+        healthy = [key for key in registered if self._is(key, "healthy")]
         candidates = healthy or registered
         return random.choice(candidates) if candidates else None  # noqa: S311
 
@@ -154,10 +201,24 @@ class Balancer:
             if group is None or not tasks:
                 continue
             registered = key in self._plan.targets
-            unhealthy = registered and self._health.get(key, INITIAL).state == "unhealthy"
+            another = any(self._is(each, "healthy") for each in self._plan.targets if each[0] == key[0])
+            unhealthy = registered and another and (self._is(key, "unhealthy") or self._health.get(key) == STOPPED)
             drained = not registered and key[1] not in group.draining
             if (unhealthy and group.ends_connections_of_unhealthy) or (
                 drained and group.ends_connections_after_draining
             ):
                 for task in list(tasks):
                     task.cancel()
+
+    def _is(self, key: TargetKey, state: str) -> bool:
+        return self._health.get(key, INITIAL).state == state
+
+
+async def _in_vain(reader: asyncio.StreamReader) -> None:
+    """Let a client send what it likes, until it gives up."""
+    while await reader.read(64 * 1024):
+        pass
+
+
+def _peer(writer: asyncio.StreamWriter) -> str:
+    return str(writer.get_extra_info("peername")[0])

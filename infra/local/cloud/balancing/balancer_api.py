@@ -20,7 +20,6 @@ HealthOf = Callable[[str, str], Health]
 # What a network load balancer's target groups have by default and moto lacks.
 _NETWORK_DEFAULTS = {
     "deregistration_delay.connection_termination.enabled": "false",
-    "preserve_client_ip.enabled": "true",
     "proxy_protocol_v2.enabled": "false",
     "target_health_state.unhealthy.connection_termination.enabled": "true",
 }
@@ -64,6 +63,9 @@ class ProbedTargetGroup(FakeTargetGroup):
         self.draining_since: dict[str, tuple[dict[str, Any], float]] = {}
         if self.protocol in ("TCP", "TLS", "UDP", "TCP_UDP"):
             self.attributes.update(_NETWORK_DEFAULTS)
+            # NLB user guide, "Client IP preservation": off by default for addresses behind TCP and TLS alone.
+            by_address = self.target_type == "ip" and self.protocol in ("TCP", "TLS")
+            self.attributes["preserve_client_ip.enabled"] = "false" if by_address else "true"
 
     def register(self, targets: list[dict[str, Any]]) -> None:
         super().register(targets)
@@ -79,7 +81,7 @@ class ProbedTargetGroup(FakeTargetGroup):
         super().deregister(known)
 
     def deregister_terminated_instances(self, instance_ids: list[str]) -> None:
-        self.deregister([{"Id": target_id} for target_id in instance_ids])
+        """Not yet: the balancer does that once it has heard of their end."""
 
     def draining(self) -> dict[str, dict[str, Any]]:
         """The deregistered targets whose deregistration delay is not over."""

@@ -17,7 +17,10 @@ TargetKey = tuple[str, str]
 
 @dataclass(frozen=True)
 class Target:
-    """A registered target: where its traffic goes, and how it is checked. A stopped instance has no address."""
+    """A registered target: where its traffic goes, and how it is checked.
+
+    A stopped or terminated instance has no address: what is sent to it goes nowhere.
+    """
 
     address: str | None
     port: int
@@ -29,6 +32,7 @@ class Group:
     """What a target group asks for beside its targets."""
 
     draining: frozenset[str]
+    preserves_client_address: bool
     ends_connections_of_unhealthy: bool
     ends_connections_after_draining: bool
 
@@ -64,6 +68,7 @@ def current(second_s: float) -> Plan:
             attributes = group.attributes
             groups[group.arn] = Group(
                 draining=frozenset(group.draining()),
+                preserves_client_address=_true(attributes.get("preserve_client_ip.enabled")),
                 ends_connections_of_unhealthy=_true(
                     attributes.get("target_health_state.unhealthy.connection_termination.enabled")
                 ),
@@ -72,6 +77,16 @@ def current(second_s: float) -> Plan:
                 ),
             )
     return Plan(listeners, targets, groups)
+
+
+def forget_ended(key: TargetKey) -> None:
+    """Deregister a target whose instance has terminated. One that was only stopped stays."""
+    group = elbv2_backends[ACCOUNT][REGION].target_groups.get(key[0])
+    if not isinstance(group, ProbedTargetGroup) or group.target_type != "instance":
+        return
+    instance = ec2_backends[ACCOUNT][REGION].get_instance_by_id(key[1])
+    if instance is None or instance.state == "terminated":
+        group.deregister([{"Id": key[1]}])
 
 
 def _forwarded(listener: FakeListener) -> tuple[tuple[str, int], ...]:

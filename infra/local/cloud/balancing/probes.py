@@ -23,8 +23,11 @@ def _any_certificate() -> ssl.SSLContext:
 _TLS = _any_certificate()
 
 
-async def probe(check: HealthCheck, address: str, port: int) -> Failure | None:
-    """One check; None if the target passed."""
+async def probe(check: HealthCheck, address: str | None, port: int) -> Failure | None:
+    """One check; None if the target passed. What has no address answers nothing, not even with a refusal."""
+    if address is None:
+        await asyncio.sleep(check.timeout_s)
+        return TIMED_OUT
     try:
         return await asyncio.wait_for(_ask(check, address, check.port or port), check.timeout_s)
     except TimeoutError:

@@ -41,6 +41,7 @@ class GroupResource(CloudFormationModel):
                 ),
             )
             group.stack_tags = frozenset(tag["Key"] for tag in group.tags)
+            group.put_lifecycle_policy(cloudformation_json["Properties"].get("InstanceLifecyclePolicy"))
             _tell_topics(backend, group, cloudformation_json["Properties"])
             return group
 
@@ -70,6 +71,7 @@ class GroupResource(CloudFormationModel):
             keys = frozenset(tag["Key"] for tag in tags)
             others = [tag for tag in group.tags if tag["Key"] not in group.stack_tags | keys]
             group.tags, group.stack_tags = [*tags, *others], keys
+            group.put_lifecycle_policy(properties.get("InstanceLifecyclePolicy", {}))
             for given in properties.get("LifecycleHookSpecificationList", []):
                 backend.put_lifecycle_hook(group.name, given)
             _tell_topics(backend, group, properties)

@@ -15,7 +15,7 @@ from infra.local.cloud.groups.group import Group
 from infra.local.cloud.groups.hook_calls import HookCalls
 from infra.local.cloud.groups.keeper import Keeper
 from infra.local.cloud.groups.lifecycle import Lifecycle
-from infra.local.cloud.groups.members import Member
+from infra.local.cloud.groups.members import RETAINED, Member
 from infra.local.cloud.groups.registration import Registration
 from infra.local.cloud.surroundings import Surroundings
 
@@ -125,6 +125,8 @@ class GroupsBackend(HookCalls):
     def terminate_instance(self, instance_id: str, should_decrement: bool) -> Activity:
         with self.lock:
             member = self.managed(instance_id)
+            if member.lifecycle_state == RETAINED and not should_decrement:
+                return self.lifecycle.end_retained(member)
             if member.leaving:
                 raise AutoscalingClientError(
                     "ScalingActivityInProgress", f"Instance {instance_id} is already being terminated."

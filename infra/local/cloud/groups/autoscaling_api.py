@@ -29,8 +29,17 @@ class GroupsResponse(AutoScalingResponse):
 
     def create_auto_scaling_group(self) -> ActionResult:
         specifications = self._get_param("LifecycleHookSpecificationList", [])
-        with self._groups.creating(self._get_param("AutoScalingGroupName"), specifications):
-            return super().create_auto_scaling_group()
+        name = self._get_param("AutoScalingGroupName")
+        with self._groups.creating(name, specifications):
+            answer = super().create_auto_scaling_group()
+            self._groups.group(name).put_lifecycle_policy(self._get_param("InstanceLifecyclePolicy"))
+            return answer
+
+    def update_auto_scaling_group(self) -> ActionResult:
+        answer = super().update_auto_scaling_group()
+        group = self._groups.group(self._get_param("AutoScalingGroupName"))
+        group.put_lifecycle_policy(self._get_param("InstanceLifecyclePolicy"))
+        return answer
 
     def delete_auto_scaling_group(self) -> ActionResult:
         force = bool(self._get_bool_param("ForceDelete", False))

@@ -23,6 +23,8 @@ class Group(FakeAutoScalingGroup):
         self.topics: dict[str, frozenset[str]] = {}
         """Topics that are told of its activities, each with the types of notifications that it gets."""
         self.members: list[Member] = []
+        self.instance_lifecycle_policy: dict[str, Any] | None = None
+        """As it was given; None if it never was."""
         self.status: str | None = None
         self.no_launch_before = 0.0
         self.stack_tags: frozenset[str] = frozenset()
@@ -36,6 +38,21 @@ class Group(FakeAutoScalingGroup):
     @instance_states.setter
     def instance_states(self, members: list[Member]) -> None:
         self.members = members
+
+    @property
+    def retains_abandoned(self) -> bool:
+        """Whether an instance whose terminate hook is abandoned is kept (InstanceLifecyclePolicy)."""
+        triggers = (self.instance_lifecycle_policy or {}).get("RetentionTriggers", {})
+        return bool(triggers.get("TerminateHookAbandon") == "retain")
+
+    def put_lifecycle_policy(self, given: dict[str, Any] | None) -> None:
+        """Without one, what it was stays."""
+        if given is None:
+            return
+        action = given.get("RetentionTriggers", {}).get("TerminateHookAbandon", "terminate")
+        if action not in ("retain", "terminate"):
+            raise ValidationError(f"TerminateHookAbandon is {action}: choose retain or terminate.")
+        self.instance_lifecycle_policy = given
 
     def set_desired_capacity(self, new_capacity: int | None) -> None:
         self.desired_capacity = self.min_size if new_capacity is None else new_capacity

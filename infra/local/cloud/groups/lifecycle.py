@@ -17,7 +17,7 @@ from infra.local.cloud.groups.activities import Activity
 from infra.local.cloud.groups.chronicle import Chronicle
 from infra.local.cloud.groups.group import Group
 from infra.local.cloud.groups.hooks import LifecycleAction, LifecycleHook
-from infra.local.cloud.groups.members import Member
+from infra.local.cloud.groups.members import RETAINED, Member
 from infra.local.cloud.groups.notifications import Notifications
 from infra.local.cloud.groups.registration import Registration
 from infra.local.cloud.surroundings import Surroundings
@@ -99,9 +99,20 @@ class Lifecycle:
         self._wake(member.auto_scaling_group.name)
         return member.activity
 
+    def end_retained(self, member: Member) -> Activity:
+        """Terminate one that was kept: its hooks have been asked before."""
+        member.activity = self.chronicle.begin(
+            member.auto_scaling_group,
+            f"Terminating EC2 instance: {member.instance_id}",
+            f"retained instance {member.instance_id} was terminated in response to a user request.",
+            member,
+        )
+        self._proceed_to_end(member)
+        return member.activity
+
     def machine_ended(self, member: Member) -> None:
         """EC2 says terminated. Only a member that no hook holds any more is gone with its machine."""
-        if member.lifecycle_state == "Terminating:Proceed":
+        if member.lifecycle_state in ("Terminating:Proceed", RETAINED):
             self._gone(member)
 
     def complete(self, member: Member, action: LifecycleAction, result: str) -> None:
@@ -114,7 +125,10 @@ class Lifecycle:
         if member.actions:
             return
         if member.lifecycle_state == "Terminating:Wait":
-            self._proceed_to_end(member)
+            if member.abandoned and member.auto_scaling_group.retains_abandoned:
+                self._retain(member)
+            else:
+                self._proceed_to_end(member)
         elif member.lifecycle_state == "Pending:Wait" and member.abandoned:
             self.leave(member, f"At {_now()} a lifecycle action was abandoned for instance {member.instance_id}.")
         elif member.lifecycle_state == "Pending:Wait":
@@ -212,6 +226,15 @@ class Lifecycle:
             self._gone(member)
         else:
             self._ec2.terminate_instances([member.instance_id])
+
+    def _retain(self, member: Member) -> None:
+        """It lives on, counts for nothing, and is ended by TerminateInstanceInAutoScalingGroup alone."""
+        if member.instance.state == "terminated":
+            self._proceed_to_end(member)
+            return
+        member.lifecycle_state = RETAINED
+        self.chronicle.end_for(member, TERMINATING, failure="A terminate hook was abandoned: the instance is retained.")
+        self._wake(member.auto_scaling_group.name)
 
     def _gone(self, member: Member) -> None:
         member.lifecycle_state = "Terminated"

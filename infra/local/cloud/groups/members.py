@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from infra.local.cloud.groups.group import Group
 
 PENDING = ("Pending", "Pending:Wait", "Pending:Proceed")
-LEAVING = ("Terminating", "Terminating:Wait", "Terminating:Proceed", "Terminated")
+RETAINED = "Terminating:Retained"
+"""A terminate hook was abandoned, and the group keeps the instance until somebody ends it."""
+LEAVING = (RETAINED, "Terminating", "Terminating:Wait", "Terminating:Proceed", "Terminated")
 
 
 class Member:

@@ -1,8 +1,9 @@
 """The image's init, pid 1 of a machine: runs the services and what cloud-init runs, and ends the machine in order.
 
-Does what systemd does on an EC2 image, for two services: containerd, and the kubelet, which it starts once kubeadm has
-written its configuration and starts again whenever it ends. `systemctl` in this directory talks to it, so kubeadm and
-the commands sent to a machine find what they know. Plain standard library: the machine has nothing else.
+Does what systemd does on an EC2 image, for three services: the SSM Agent, containerd, and the kubelet, which it starts
+once kubeadm has written its configuration. Each is started again whenever it ends. `systemctl` in this directory
+talks to it, so kubeadm and the commands sent to a machine find what they know. Plain standard library: the machine has
+nothing else.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
+SSM_AGENT = HERE / "ssm_agent.py"
 CONTROL = "/run/init.socket"
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 RESTART_AFTER_S = 1.0
@@ -80,9 +82,13 @@ def kubelet() -> list[str]:
     ]
 
 
+def ssm_agent() -> list[str]:
+    return [sys.executable, "-I", "-S", str(SSM_AGENT)]
+
+
 class Init:
     def __init__(self) -> None:
-        self.services: dict[str, Service] = {}
+        self.services = {"amazon-ssm-agent": Service("amazon-ssm-agent", ssm_agent, SSM_AGENT)}
         if shutil.which("containerd"):
             self.services["containerd"] = Service("containerd", containerd, Path("/etc/containerd/config.toml"))
         if shutil.which("kubelet"):

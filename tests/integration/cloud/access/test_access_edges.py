@@ -26,7 +26,7 @@ from functions.edges.table import TableEdge
 from functions.errors import ConfigurationError
 from functions.join.delivery import ApiServer, Bundle
 from functions.join.token import draw
-from functions.messages import Look
+from functions.messages import Look, Order
 from tests.integration.cloud.access.account import CLUSTER, IMAGE, REFUSALS, Account, outcome
 from tests.unit.functions.join.mint.launches import join
 
@@ -88,7 +88,7 @@ class Edges:
     def queues(self) -> QueuesEdge:
         outputs = self.account.outputs
         return QueuesEdge(
-            self.client("sqs"), pass_queue_url=outputs["PassQueueUrl"], later_queue_url=outputs["LaterQueueUrl"]
+            self.client("sqs"), pass_queue_url=outputs["PassQueueUrl"], inbox_queue_url=outputs["InboxQueueUrl"]
         )
 
     @property
@@ -161,7 +161,7 @@ CALLS: dict[str, tuple[set[str], Call]] = {
     ),
     "order a look now": (
         {"remediate", "sweep"},
-        lambda edges: edges.queues.look_now(Look(edges.machine, "a test"), "a test"),
+        lambda edges: edges.queues.look_now(Order(Look(edges.machine, "a test"), "a test")),
     ),
     "see what EC2 has scheduled for a machine": (
         {"remediate", "sweep", "drill"},
@@ -211,6 +211,10 @@ CALLS: dict[str, tuple[set[str], Call]] = {
     ),
     "read the cases": ({"remediate", "sweep", "drill"}, lambda edges: edges.table.cases()),
     "read the history": ({"remediate", "sweep", "drill"}, lambda edges: edges.table.history(edges.machine)),
+    "read which control plane is admitted": (
+        {"remediate", "sweep", "drill", "mint"},
+        lambda edges: edges.table.admission(),
+    ),
     "write a join record": ({"mint"}, Edges.write_join),
     "write an approval": ({"approve"}, Edges.write_approval),
     "bind a key to a launch": ({"approve"}, Edges.write_key),

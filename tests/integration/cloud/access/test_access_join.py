@@ -199,7 +199,7 @@ def test_a_parameter_that_is_not_there_yet_is_denied_and_not_missing(pair: Pair)
 
 
 def test_a_function_does_not_read_it(pair: Pair, name: str) -> None:
-    for function in ("remediate", "sweep", "intake", "inbox", "later", "drill", "mint", "approve"):
+    for function in ("remediate", "sweep", "intake", "drill", "mint", "approve"):
         client = pair.account.client("ssm", pair.account.function(function))
         assert outcome(client, "get_parameter", Name=name, WithDecryption=True) == DENIED
 

@@ -80,7 +80,7 @@ def assumed(account: Account, role: str) -> dict[str, str]:
 
 READ_ITEM = {"TableName": "$TableName", "Key": KEY}
 SEND = {"QueueUrl": "$PassQueueUrl", "MessageBody": "{}", "MessageGroupId": "i", "MessageDeduplicationId": "1"}
-SEND_LATER = {"QueueUrl": "$LaterQueueUrl", "MessageBody": "{}", "DelaySeconds": 2}
+SEND_LATER = {"QueueUrl": "$InboxQueueUrl", "MessageBody": "{}", "DelaySeconds": 2}
 QUERY = {
     "TableName": "$TableName",
     "KeyConditionExpression": "pk = :pk",
@@ -98,8 +98,7 @@ OBSERVING: list[tuple[str, str, dict[str, Any]]] = [
 ]
 ALLOWED = [
     ("intake", "sqs", "send_message", SEND),
-    ("inbox", "sqs", "send_message", SEND),
-    ("later", "sqs", "send_message", SEND),
+    ("intake", "sqs", "receive_message", {"QueueUrl": "$InboxQueueUrl"}),
     ("sweep", "sqs", "send_message", SEND),
     ("sweep", "ec2", "describe_spot_instance_requests", {}),
     ("remediate", "sqs", "send_message", SEND_LATER),
@@ -142,9 +141,7 @@ DENIED = [
     ("intake", "logs", "create_log_stream", {"logGroupName": "g", "logStreamName": "s"}, "AccessDeniedException"),
     ("intake", "events", "disable_rule", {"Name": "r"}, "AccessDeniedException"),
     ("intake", "elbv2", "describe_load_balancers", {}, "AccessDenied"),
-    ("inbox", "ec2", "describe_instances", {}, "UnauthorizedOperation"),
-    ("inbox", "sqs", "send_message", {**SEND_LATER, "QueueUrl": "$InboxQueueUrl"}, "AccessDenied"),
-    ("intake", "sqs", "receive_message", {"QueueUrl": "$InboxQueueUrl"}, "AccessDenied"),
+    ("remediate", "sqs", "receive_message", {"QueueUrl": "$InboxQueueUrl"}, "AccessDenied"),
     ("sweep", "dynamodb", "delete_item", READ_ITEM, "AccessDeniedException"),
     ("sweep", "autoscaling", "describe_lifecycle_hooks", HOOKS, "AccessDenied"),
     ("drill", "autoscaling", "describe_auto_scaling_instances", {}, "AccessDenied"),
@@ -374,12 +371,12 @@ def test_a_policy_that_changes_counts_at_once(account: Account) -> None:
 
 
 def test_a_policy_that_cannot_be_evaluated_fails_every_call_of_its_role(account: Account) -> None:
-    iam, role = account.client("iam"), account.outputs["LaterRoleArn"].rpartition("/")[2]
+    iam, role = account.client("iam"), account.outputs["IntakeRoleArn"].rpartition("/")[2]
     condition = '{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"s3:*","Resource":"*","Condition":%s}}'
     iam.put_role_policy(
         RoleName=role, PolicyName="odd", PolicyDocument=condition % '{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}}'
     )
-    sqs = account.client("sqs", account.function("later"))
+    sqs = account.client("sqs", account.function("intake"))
     try:
         assert outcome(sqs, "send_message", **arguments(account, SEND)) == "InternalFailure"
     finally:

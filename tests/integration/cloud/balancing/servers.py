@@ -91,16 +91,14 @@ def self_signed(directory: Path) -> ssl.SSLContext:
     return context
 
 
-def connected(address: str, port: int) -> socket.socket:
-    connection = socket.create_connection((address, port), timeout=3)
-    connection.settimeout(3)
-    return connection
+def connected(address: str, port: int, *, source: str = "", timeout_s: float = 3.0) -> socket.socket:
+    return socket.create_connection((address, port), timeout=timeout_s, source_address=(source, 0))
 
 
-def named(address: str, port: int) -> str:
+def named(address: str, port: int, *, source: str = "", timeout_s: float = 3.0) -> str:
     """The name of the server that a new connection reaches, or the error that it meets."""
     try:
-        with connected(address, port) as connection:
+        with connected(address, port, source=source, timeout_s=timeout_s) as connection:
             return connection.recv(100).decode() or "closed"
     except OSError as error:
         return type(error).__name__

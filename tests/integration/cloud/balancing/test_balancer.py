@@ -104,22 +104,28 @@ def test_nothing_drains_where_nobody_has_said_how_long_and_no_time_is_the_defaul
     assert elb.states(told) == {target: "draining"}
 
 
-@pytest.mark.parametrize(("terminate", "survives"), [("true", False), ("false", True)])
-def test_connections_of_a_target_that_becomes_unhealthy_end_if_the_group_says_so(
-    elb: Balancing, terminate: str, survives: bool
+@pytest.mark.parametrize(
+    ("terminate", "another", "survives"), [("true", True, False), ("false", True, True), ("true", False, True)]
+)
+def test_connections_of_a_target_that_becomes_unhealthy_end_if_the_group_says_so_and_another_one_is_healthy(
+    elb: Balancing, terminate: str, another: bool, survives: bool
 ) -> None:
-    target = elb.address()
-    check = StatusServer(target, 8080)
-    group = elb.group(f"unwell-{terminate}", HealthCheckProtocol="HTTP", HealthCheckPort="8080", HealthCheckPath="/ok")
+    target, other = elb.address(), elb.address()
+    check, name = StatusServer(target, 8080), f"unwell-{terminate}-{another}"
+    of_other = StatusServer(other, 8080)
+    group = elb.group(name, HealthCheckProtocol="HTTP", HealthCheckPort="8080", HealthCheckPath="/ok")
     elb.client("elbv2").modify_target_group_attributes(
         TargetGroupArn=group,
         Attributes=[{"Key": "target_health_state.unhealthy.connection_termination.enabled", "Value": terminate}],
     )
-    balancer, server = elb.balancer(f"unwell-{terminate}", group), NamingServer(target, PORT, "name")
+    balancer, server = elb.balancer(name, group), NamingServer(target, PORT, "name")
     elb.register(group, target)
     eventually(lambda: elb.states(group)[target] == "healthy")
     with connected(balancer, PORT) as connection:
         assert connection.recv(4) == b"name"
+        if another:
+            elb.register(group, other)
+            eventually(lambda: elb.states(group)[other] == "healthy")
         check.status = 503
         eventually(lambda: elb.health(group)[target] == ("unhealthy", "Target.ResponseCodeMismatch"))
         time.sleep(0.3)
@@ -130,8 +136,57 @@ def test_connections_of_a_target_that_becomes_unhealthy_end_if_the_group_says_so
             answer = b""
         assert (answer == b"echo") is survives
     assert set(check.paths) == {"/ok"}
-    check.end()
+    for each in (check, of_other, server):
+        each.end()
+
+
+def test_a_target_that_has_ended_lets_its_clients_wait_until_its_checks_find_out(elb: Balancing) -> None:
+    group = elb.group("ended", TargetType="instance")
+    balancer, ec2 = elb.balancer("ended", group), elb.client("ec2")
+    ran = ec2.run_instances(ImageId="ami-0abcdef1234567890", MinCount=2, MaxCount=2, SubnetId=elb.subnets[0])
+    ends, stays = (instance["InstanceId"] for instance in ran["Instances"])
+    servers = [
+        NamingServer(instance["PrivateIpAddress"], PORT, name)
+        for instance, name in zip(ran["Instances"], ("ends", "stays"), strict=True)
+    ]
+    ec2.get_waiter("instance_running").wait(InstanceIds=[ends, stays], WaiterConfig={"Delay": 1})
+    elb.register(group, ends)
+    eventually(lambda: elb.states(group)[ends] == "healthy")
+    ec2.terminate_instances(InstanceIds=[ends])
+    eventually(lambda: named(balancer, PORT, timeout_s=0.1) == "TimeoutError")
+    with connected(balancer, PORT) as waits:
+        elb.register(group, stays)
+        with pytest.raises(ConnectionResetError):
+            waits.recv(100)
+    assert {named(balancer, PORT) for _ in range(20)} == {"stays"}
+    eventually(lambda: set(elb.states(group)) == {stays})
+    for server in servers:
+        server.end()
+
+
+@pytest.mark.parametrize(("preserves", "answer"), [("true", "TimeoutError"), ("false", "self")])
+def test_a_target_does_not_reach_itself_while_clients_keep_their_addresses(
+    elb: Balancing, preserves: str, answer: str
+) -> None:
+    target, group = elb.address(), elb.group(f"hairpin-{preserves}")
+    elb.client("elbv2").modify_target_group_attributes(
+        TargetGroupArn=group, Attributes=[{"Key": "preserve_client_ip.enabled", "Value": preserves}]
+    )
+    balancer, server = elb.balancer(f"hairpin-{preserves}", group), NamingServer(target, PORT, "self")
+    elb.register(group, target)
+    eventually(lambda: elb.states(group)[target] == "healthy")
+    assert named(balancer, PORT) == "self"
+    assert named(balancer, PORT, source=target, timeout_s=0.3) == answer
     server.end()
+
+
+@pytest.mark.parametrize(("kind", "preserved"), [("instance", "true"), ("ip", "false")])
+def test_clients_keep_their_addresses_by_default_only_towards_instances(
+    elb: Balancing, kind: str, preserved: str
+) -> None:
+    group = elb.group(f"by-default-{kind}", TargetType=kind)
+    attributes = elb.client("elbv2").describe_target_group_attributes(TargetGroupArn=group)["Attributes"]
+    assert {"Key": "preserve_client_ip.enabled", "Value": preserved} in attributes
 
 
 def test_https_checks_take_any_certificate_and_look_at_the_status(elb: Balancing, tmp_path: Path) -> None:

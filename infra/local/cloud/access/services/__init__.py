@@ -8,6 +8,7 @@ from infra.local.cloud.access.access import Access, UnknownAccessError
 from infra.local.cloud.access.calls import Call
 from infra.local.cloud.access.services import (
     autoscaling,
+    commands,
     dynamodb,
     ec2,
     elasticloadbalancing,
@@ -19,6 +20,7 @@ from infra.local.cloud.access.services import (
     parameters,
     queues,
     rules,
+    storage,
 )
 
 Derivation = Callable[[Call], Iterable[Access]]
@@ -28,15 +30,17 @@ _SERVICES: Mapping[str, Mapping[str, Derivation]] = {
     "cloudwatch": observability.METRICS,
     "dynamodb": dynamodb.OPERATIONS,
     "ec2": ec2.OPERATIONS,
+    "ec2messages": commands.MESSAGES,
     "elasticloadbalancing": elasticloadbalancing.OPERATIONS,
     "events": rules.OPERATIONS,
     "fis": experiments.OPERATIONS,
     "kms": keys.OPERATIONS,
     "lambda": functions.OPERATIONS,
     "logs": observability.LOGS,
+    "s3": storage.OPERATIONS,
     "sns": messages.OPERATIONS,
     "sqs": queues.OPERATIONS,
-    "ssm": parameters.OPERATIONS,
+    "ssm": {**parameters.OPERATIONS, **commands.OPERATIONS},
     # Every principal may ask who it is, whatever its policies say (STS API reference, GetCallerIdentity).
     "sts": {"GetCallerIdentity": lambda _: ()},
 }

@@ -1,0 +1,68 @@
+"""With the stacks of the checkout: a control plane takes the commands of its document, a worker takes none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import ClientError
+
+from infra.node.aws import Api
+from infra.node.failures import AwsError
+from infra.node.signing import Credentials
+from tests.integration.cloud.access.account import CLUSTER, Account
+from tests.integration.cloud.access.conftest import account
+from tests.integration.cloud.commands.played import PlayedAgent, RefusedError
+
+__all__ = ["account"]
+DOCUMENT = f"regrow-{CLUSTER}-control-plane"
+
+
+def agent(account: Account, role: str) -> PlayedAgent:
+    instance_id = account.run(f"regrow-{CLUSTER}-{role}")
+    keys = account.machine(instance_id)
+    given = Credentials(keys["aws_access_key_id"], keys["aws_secret_access_key"], keys["aws_session_token"])
+    return PlayedAgent(account.cloud.endpoint, instance_id, given)
+
+
+def test_a_control_plane_takes_what_its_document_says(account: Account) -> None:
+    machine, ssm = agent(account, "control-plane"), account.client("ssm")
+    machine.register()
+    given = {"action": ["remove"], "first": ["8e9e05c52164694d"], "second": ["https://10.77.1.12:2380"]}
+    ssm.send_command(DocumentName=DOCUMENT, InstanceIds=[machine.instance_id], Parameters=given)
+    message = machine.message()
+    machine.acknowledge(message)
+    assert json.loads(message["Payload"])["Parameters"] == {name: value[0] for name, value in given.items()}
+
+
+@pytest.mark.parametrize("given", [{"action": ["reboot"]}, {"action": ["members"], "first": ["'; reboot; '"]}])
+def test_nothing_else_can_be_asked_of_it(account: Account, given: dict[str, list[str]]) -> None:
+    machine = agent(account, "control-plane")
+    machine.register()
+    with pytest.raises(ClientError, match="InvalidParameters"):
+        account.client("ssm").send_command(DocumentName=DOCUMENT, InstanceIds=[machine.instance_id], Parameters=given)
+
+
+def test_a_worker_has_no_agent_that_is_known(account: Account) -> None:
+    machine = agent(account, "worker")
+    with pytest.raises(RefusedError, match="AccessDenied"):
+        machine.register()
+    with pytest.raises(RefusedError, match="AccessDenied"):
+        machine.call("GetMessages", Destination=machine.instance_id)
+
+
+def test_only_a_control_plane_stores_snapshots(account: Account, tmp_path: Path) -> None:
+    bucket, file = account.outputs["SnapshotBucket"], tmp_path / "snapshot"
+    file.write_bytes(b"all of etcd")
+
+    def store(machine: PlayedAgent, key: str) -> None:
+        Api("us-east-1", lambda: machine.credentials, machine.endpoint, sleep=lambda _: None).store(bucket, key, file)
+
+    control_plane, worker = agent(account, "control-plane"), agent(account, "worker")
+    store(control_plane, "etcd/one.db")
+    assert account.client("s3").get_object(Bucket=bucket, Key="etcd/one.db")["Body"].read() == b"all of etcd"
+    with pytest.raises(AwsError, match="AccessDenied"):
+        store(control_plane, "other/one.db")
+    with pytest.raises(AwsError, match="AccessDenied"):
+        store(worker, "etcd/two.db")
