@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -10,13 +11,16 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 from .failures import AwsError, NodeError, UnreachableError
 from .signing import Credentials, sign
 
 PARAMETER_NOT_FOUND = "ParameterNotFound"
 PARAMETER_ALREADY_EXISTS = "ParameterAlreadyExists"
+NO_ACTIVE_ACTION = "No active Lifecycle Action"
+CHUNK_BYTES = 1 << 20
 CONNECT_AND_READ_S = 10.0
 PAUSES_S = (0.5, 1.0, 2.0, 4.0)
 
@@ -67,6 +71,21 @@ class Api:
             raise
         return True
 
+    def leave(self, name: str, value: str, instance_arn: str) -> None:
+        """Write a secret for one instance. The tag that says whose it is comes with it, so it is never anybody else's.
+
+        AWS takes no tags when a parameter is overwritten: an earlier one has to be forgotten first.
+        """
+        tags = [{"Key": "InstanceArn", "Value": instance_arn}]
+        try:
+            self._ssm("PutParameter", {"Name": name, "Value": value, "Type": "SecureString", "Tags": tags})
+        except AwsError as refusal:
+            # Ours, when the answer to an earlier try was lost. To look would take the right to read what is not ours.
+            if refusal.code != PARAMETER_ALREADY_EXISTS:
+                raise
+            self.forget(name)
+            self._ssm("PutParameter", {"Name": name, "Value": value, "Type": "SecureString", "Tags": tags})
+
     def forget(self, name: str) -> None:
         """Delete a parameter. One that is gone is success."""
         try:
@@ -88,6 +107,46 @@ class Api:
             },
         )
 
+    def complete_launch(self, group: str, hook: str, instance_id: str) -> None:
+        """Let this machine go into service. One that the hook does not hold, or no longer, is success."""
+        try:
+            self._query(
+                "autoscaling",
+                {
+                    "Action": "CompleteLifecycleAction",
+                    "Version": "2011-01-01",
+                    "AutoScalingGroupName": group,
+                    "LifecycleHookName": hook,
+                    "InstanceId": instance_id,
+                    "LifecycleActionResult": "CONTINUE",
+                },
+            )
+        except AwsError as refusal:
+            if refusal.code != "ValidationError" or NO_ACTIVE_ACTION not in str(refusal):
+                raise
+
+    def store(self, bucket: str, key: str, file: Path) -> None:
+        """Put a file into a bucket, encrypted there. Its digest is signed, so that S3 takes these bytes or none."""
+        with file.open("rb") as content:
+            digest = _sha256(content)
+            size_bytes = content.tell()
+        if self._endpoint_url:
+            url, path = self._endpoint_url.rstrip("/"), f"/{bucket}/{key}"
+        else:
+            url, path = f"https://{bucket}.s3.{self._region}.amazonaws.com", f"/{key}"
+        headers = {
+            "Content-Length": str(size_bytes),
+            "Content-Type": "application/octet-stream",
+            "X-Amz-Content-Sha256": digest,
+            "X-Amz-Server-Side-Encryption": "AES256",
+        }
+
+        def put() -> bytes:
+            with file.open("rb") as content:
+                return self._send("PUT", "s3", "PutObject", url, path, headers, content, digest, _xml_refusal)
+
+        self._patiently(put)
+
     def _ssm(self, action: str, arguments: dict[str, Any]) -> dict[str, Any]:
         headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": f"AmazonSSM.{action}"}
         text = self._post("ssm", action, headers, json.dumps(arguments).encode(), _json_refusal)
@@ -106,23 +165,33 @@ class Api:
         body: bytes,
         refusal_in: Callable[[str, bytes], AwsError],
     ) -> bytes:
+        url = self._endpoint_url or f"https://{service}.{self._region}.amazonaws.com"
+        digest = hashlib.sha256(body).hexdigest()
+        return self._patiently(
+            lambda: self._send("POST", service, action, url.rstrip("/"), "/", headers, body, digest, refusal_in)
+        )
+
+    def _patiently(self, send: Callable[[], bytes]) -> bytes:
         for pause_s in PAUSES_S:
             try:
-                return self._post_once(service, action, headers, body, refusal_in)
+                return send()
             except UnreachableError:
                 self._sleep(pause_s)
-        return self._post_once(service, action, headers, body, refusal_in)
+        return send()
 
-    def _post_once(
+    def _send(
         self,
+        method: str,
         service: str,
         action: str,
+        url: str,
+        path: str,
         headers: dict[str, str],
-        body: bytes,
+        body: bytes | BinaryIO,
+        body_sha256: str,
         refusal_in: Callable[[str, bytes], AwsError],
     ) -> bytes:
         # S310 below: the address is AWS's or the image's own, never an outsider's.
-        url = self._endpoint_url or f"https://{service}.{self._region}.amazonaws.com"
         host = urllib.parse.urlsplit(url).netloc
         signed = sign(
             self._credentials(),
@@ -130,10 +199,12 @@ class Api:
             region=self._region,
             host=host,
             headers=headers,
-            body=body,
+            body_sha256=body_sha256,
             now=time.gmtime(),
+            method=method,
+            path=path,
         )
-        request = urllib.request.Request(url.rstrip("/") + "/", data=body, headers=signed, method="POST")  # noqa: S310
+        request = urllib.request.Request(url + path, data=body, headers=signed, method=method)  # noqa: S310
         try:
             with urllib.request.urlopen(request, timeout=CONNECT_AND_READ_S) as answer:  # noqa: S310
                 content: bytes = answer.read()
@@ -144,6 +215,13 @@ class Api:
             raise refusal_in(action, problem.read()) from problem
         except OSError as problem:
             raise UnreachableError(f"{action}: {host} does not answer: {problem}") from problem
+
+
+def _sha256(content: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while chunk := content.read(CHUNK_BYTES):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _json_refusal(action: str, content: bytes) -> AwsError:

@@ -68,6 +68,10 @@ def node_registration(machine: Machine) -> dict[str, Any]:
     return registration
 
 
+def local_endpoint(machine: Machine) -> dict[str, Any]:
+    return {"advertiseAddress": machine.identity.address, "bindPort": API_PORT}
+
+
 def init_configuration(machine: Machine) -> str:
     """For the first control plane. Where pods get their addresses is the network's business, not kubeadm's."""
     host = machine.endpoint.rpartition(":")[0]
@@ -75,7 +79,7 @@ def init_configuration(machine: Machine) -> str:
     init: dict[str, Any] = {
         "apiVersion": KUBEADM,
         "kind": "InitConfiguration",
-        "localAPIEndpoint": {"advertiseAddress": machine.identity.address, "bindPort": API_PORT},
+        "localAPIEndpoint": local_endpoint(machine),
         "nodeRegistration": node_registration(machine),
         "skipPhases": [*SKIPPED_PHASES, *machine.image.skip_phases],
         # Some phases go through the load balancer, which sends nothing here before it has seen us healthy.
@@ -106,6 +110,28 @@ def join_configuration(machine: Machine, bundle: Bundle, discovery_file: str) ->
             "timeouts": {"discovery": DISCOVERY_WAIT},
         }
     )
+
+
+def control_plane_join_configuration(
+    machine: Machine, bundle: Bundle, discovery_file: str, certificate_key: str
+) -> str:
+    """For every control plane but the first. kubeadm fetches the cluster's authorities and opens them with the key."""
+    document = json.loads(join_configuration(machine, bundle, discovery_file))
+    control_plane = {"localAPIEndpoint": local_endpoint(machine), "certificateKey": certificate_key}
+    return _documents({**document, "controlPlane": control_plane})
+
+
+def upload_configuration(machine: Machine, certificate_key: str, cluster_configuration: str) -> str:
+    """`cluster_configuration` is YAML, as kubeadm keeps it in the cluster: where the authorities are, and no lookup of
+    versions on the internet."""
+    init = {
+        "apiVersion": KUBEADM,
+        "kind": "InitConfiguration",
+        "localAPIEndpoint": local_endpoint(machine),
+        "nodeRegistration": {"name": machine.node_name, "criSocket": machine.image.cri_socket},
+        "certificateKey": certificate_key,
+    }
+    return f"{_documents(init)}---\n{cluster_configuration}"
 
 
 def discovery_kubeconfig(bundle: Bundle) -> str:

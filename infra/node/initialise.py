@@ -15,7 +15,7 @@ from typing import Any
 
 from .aws import Api
 from .configuration import API_PORT, function_kubeconfig, init_configuration
-from .failures import NodeError
+from .failures import NodeError, UnreachableError
 from .machine import (
     ADMIN_KUBECONFIG,
     CLUSTER_CA,
@@ -32,16 +32,24 @@ INITIALISED = STATE_FOLDER / "initialised"
 MANIFESTS = Path(__file__).resolve().parents[1] / "kubernetes"
 FUNCTION_GROUPS = {"remediate": "regrow:remediators", "mint": "regrow:minters", "approve": "regrow:approvers"}
 """Each identity in the cluster that functions have, and the group that infra/kubernetes gives its rights to."""
-JOINING_GROUPS = ("system:bootstrappers:regrow:worker", "system:bootstrappers:kubeadm:default-node-token")
+JOINING_GROUPS = (
+    "system:bootstrappers:regrow:worker",
+    "system:bootstrappers:kubeadm:default-node-token",
+    "system:bootstrappers:regrow:control-plane",
+)
 MINTING_POLICY = "ValidatingAdmissionPolicy 'regrow-mint'"
 CERTIFICATE_VALIDITY = "8760h"
+LAUNCH_HOOK = "regrow-launch"
 INIT_S = 900.0
+INITIALISED_WITHIN_S = 7200.0
+FOUNDER_PAUSE_S = 2.0
 SETTLED_WITHIN_S = 120.0
 KUBECTL = ["kubectl", "--kubeconfig", str(ADMIN_KUBECONFIG)]
 
 
-def control_plane(machine: Machine, api: Api, target_group_arn: str) -> None:
-    refuse_a_second_cluster(machine, api)
+def found(machine: Machine, api: Api, target_group_arn: str) -> None:
+    """Make the cluster and say that it is there."""
+    refuse_what_is_not_ours()
     api.register_target(target_group_arn, machine.node_name, API_PORT)
     log("registered with the API load balancer")
     configuration = write_secret("init.json", init_configuration(machine))
@@ -57,16 +65,55 @@ def control_plane(machine: Machine, api: Api, target_group_arn: str) -> None:
         configuration.unlink()
 
 
-def refuse_a_second_cluster(machine: Machine, api: Api) -> None:
-    """Two clusters under one name would tear their machines apart: the first one stands."""
-    if INITIALISED.exists():
-        return
-    maker = api.parameter(machine.initialised_parameter)
-    if maker is not None:
-        raise NodeError(
-            f"cluster {machine.cluster} is there already, made by {maker}; to start over, delete the parameters under "
-            f"/regrow/{machine.cluster}/ once the old cluster is gone"
-        )
+def go_into_service(machine: Machine, api: Api, group: str) -> None:
+    """Regrow lets in all machines but the first, for which there is no Regrow yet."""
+    api.complete_launch(group, LAUNCH_HOOK, machine.node_name)
+    log(f"completed {LAUNCH_HOOK} of {group}")
+
+
+def may_found(
+    machine: Machine,
+    api: Api,
+    *,
+    initialised: Path = INITIALISED,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> bool:
+    """Whether this machine makes the cluster; False once another one has made it.
+
+    Of machines that start together one claims that for itself. The others wait for it: two clusters under one name
+    would tear their machines apart.
+    """
+    if initialised.exists():
+        return True
+    deadline = clock() + INITIALISED_WITHIN_S
+    said = ""
+    while True:
+        try:
+            maker = api.parameter(machine.initialised_parameter)
+            if maker is None and api.publish(machine.founder_parameter, machine.node_name, secret=False):
+                return True
+            reason = f"another machine is named by {machine.founder_parameter} and makes the cluster"
+        except UnreachableError as problem:
+            maker, reason = None, str(problem)
+        if maker == machine.node_name:
+            raise NodeError(f"this machine made cluster {machine.cluster}, but {initialised} is gone: it was reset")
+        if maker is not None:
+            log(f"cluster {machine.cluster} was made by {maker}; {over_again(machine)}")
+            return False
+        if reason != said:
+            log(f"waiting: {reason}")
+            said = reason
+        if clock() >= deadline:
+            raise NodeError(f"no cluster within {INITIALISED_WITHIN_S:.0f} s: {reason}; {over_again(machine)}")
+        sleep(FOUNDER_PAUSE_S)
+
+
+def over_again(machine: Machine) -> str:
+    return f"to start over, delete the parameters under /regrow/{machine.cluster}/ once the old cluster is gone"
+
+
+def refuse_what_is_not_ours() -> None:
     if ADMIN_KUBECONFIG.exists() and not STARTED.exists():
         raise NodeError(f"{ADMIN_KUBECONFIG} is there but Regrow did not make it; this machine is somebody else's")
 

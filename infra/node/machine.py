@@ -20,9 +20,11 @@ IMAGE_FILE = Path("/etc/regrow/image.json")
 HOSTS_FILE = Path("/etc/hosts")
 ADMIN_KUBECONFIG = Path("/etc/kubernetes/admin.conf")
 KUBELET_KUBECONFIG = Path("/etc/kubernetes/kubelet.conf")
+ETCD_MANIFEST = Path("/etc/kubernetes/manifests/etcd.yaml")
 CLUSTER_CA = Path("/etc/kubernetes/pki/ca.crt")
 SECRETS_FOLDER = Path("/run/regrow")  # tmpfs: gone with the power
 STATE_FOLDER = Path("/var/lib/regrow")
+CLUSTER_FILE = STATE_FOLDER / "cluster.json"
 CONSOLE = Path("/dev/console")
 TOKEN = re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b")  # a bootstrap token, wherever a program may name one
 
@@ -67,6 +69,15 @@ class Machine:
         """The instance that made the cluster. Once it is there, the cluster exists for others."""
         return f"/regrow/{self.cluster}/initialised-by"
 
+    @property
+    def founder_parameter(self) -> str:
+        """The one instance that may make the cluster."""
+        return f"/regrow/{self.cluster}/founder"
+
+    def certificate_key_parameter(self, instance_id: str) -> str:
+        """The key to the cluster's authorities that this joining control plane, and no other machine, may read."""
+        return f"/regrow/{self.cluster}/certificate-key/{instance_id}"
+
     def kubeconfig_parameter(self, identity: str) -> str:
         return f"/regrow/{self.cluster}/kubeconfig/{identity}"
 
@@ -82,6 +93,21 @@ def read_image(path: Path = IMAGE_FILE) -> Image:
     if unknown:
         raise NodeError(f"{path} says {', '.join(unknown)}, which nothing here understands")
     return Image(**wanted)
+
+
+def remember_cluster(name: str, endpoint: str, path: Path = CLUSTER_FILE) -> None:
+    """For programs that are run later, without the arguments of the boot."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.write_text(json.dumps({"cluster": name, "endpoint": endpoint}))
+
+
+def cluster_of_this_machine(path: Path = CLUSTER_FILE) -> tuple[str, str]:
+    """Its name, and where its Kubernetes API answers."""
+    try:
+        remembered = json.loads(path.read_text())
+        return remembered["cluster"], remembered["endpoint"]
+    except (OSError, ValueError, KeyError) as problem:
+        raise NodeError(f"{path} does not say whose machine this is ({problem}); boot.py writes it") from problem
 
 
 def log(text: str) -> None:

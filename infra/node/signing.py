@@ -1,4 +1,4 @@
-"""AWS Signature Version 4 for the calls that a machine makes: a POST to `/` without a query string."""
+"""AWS Signature Version 4 for the calls that a machine makes: no query string, and no path that needs escaping."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ def sign(
     region: str,
     host: str,
     headers: dict[str, str],
-    body: bytes,
+    body_sha256: str,
     now: time.struct_time,
+    method: str = "POST",
+    path: str = "/",
 ) -> dict[str, str]:
-    """All headers for the request, the given ones included. `now` is in UTC."""
+    """All headers for the request, the given ones included. `body_sha256` is in hexadecimal, `now` in UTC."""
     moment = time.strftime("%Y%m%dT%H%M%SZ", now)
     scope = f"{moment[:8]}/{region}/{service}/aws4_request"
     signed = {name.lower(): value for name, value in headers.items()}
@@ -35,13 +37,13 @@ def sign(
     names = ";".join(sorted(signed))
     canonical = "\n".join(
         [
-            "POST",
-            "/",
+            method,
+            path,
             "",
             *(f"{name}:{signed[name].strip()}" for name in sorted(signed)),
             "",
             names,
-            hashlib.sha256(body).hexdigest(),
+            body_sha256,
         ]
     )
     text = "\n".join([ALGORITHM, moment, scope, hashlib.sha256(canonical.encode()).hexdigest()])

@@ -32,6 +32,7 @@ KUBE_NAMES = (
     "kubectl",
     "etcd",
     "etcdctl",
+    "etcdutl",
 )
 
 _CONTAINERD = "github.com/containerd/containerd/v2"

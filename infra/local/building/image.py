@@ -16,7 +16,7 @@ from typing import Any
 from infra.local.building.tools import run
 
 FOLDER = "usr/local/bin"
-KUBE_NAMES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd", "etcdctl", "kubectl")
+KUBE_NAMES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd", "etcdctl", "etcdutl", "kubectl")
 PROGRAMS = ("kube", "csi-attacher", "csi-driver", "pause")
 ADDONS_NOT_RUN = ("/coredns/coredns:", "/kube-proxy:")
 MACHINE = {"architecture": "amd64", "os": "linux"}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 
 import pytest
-from botocore.auth import SigV4Auth
+from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotocoreCredentials
 
@@ -32,8 +33,29 @@ def test_a_signature_is_the_one_that_botocore_makes_at_the_same_moment(
         region="eu-west-1",
         host=f"{service}.eu-west-1.amazonaws.com",
         headers=headers,
-        body=body,
+        body_sha256=hashlib.sha256(body).hexdigest(),
         now=time.strptime(request.headers["X-Amz-Date"], "%Y%m%dT%H%M%SZ"),
+    )
+    assert ours["authorization"] == request.headers["Authorization"]
+
+
+def test_a_file_for_s3_is_signed_as_botocore_signs_it() -> None:
+    content, host = b"a snapshot", "drill.s3.eu-west-1.amazonaws.com"
+    digest = hashlib.sha256(content).hexdigest()
+    headers = {"X-Amz-Server-Side-Encryption": "AES256", "Content-Type": "application/octet-stream"}
+    request = AWSRequest("PUT", f"https://{host}/etcd/2026-01-02.db", headers=headers, data=content)
+    theirs = BotocoreCredentials(CREDENTIALS.access_key, CREDENTIALS.secret_key, CREDENTIALS.session_token)
+    S3SigV4Auth(theirs, "s3", "eu-west-1").add_auth(request)
+    ours = sign(
+        CREDENTIALS,
+        service="s3",
+        region="eu-west-1",
+        host=host,
+        headers={**headers, "X-Amz-Content-Sha256": digest},
+        body_sha256=digest,
+        now=time.strptime(request.headers["X-Amz-Date"], "%Y%m%dT%H%M%SZ"),
+        method="PUT",
+        path="/etcd/2026-01-02.db",
     )
     assert ours["authorization"] == request.headers["Authorization"]
 

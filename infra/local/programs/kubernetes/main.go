@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"go.etcd.io/etcd/etcdctl/v3/ctlv3"
+	"go.etcd.io/etcd/etcdutl/v3/etcdutl"
 	"go.etcd.io/etcd/server/v3/etcdmain"
 	"k8s.io/component-base/cli"
 	kubectl "k8s.io/kubectl/pkg/cmd"
@@ -29,6 +30,10 @@ func main() {
 	case "etcdctl":
 		ctlv3.MustStart()
 		return
+	case "etcdutl":
+		command = &cobra.Command{Use: program}
+		command.PersistentFlags().StringVarP(&etcdutl.OutputFormat, "write-out", "w", "simple", "output format")
+		command.AddCommand(etcdutl.NewSnapshotCommand(), etcdutl.NewVersionCommand())
 	case "kubeadm":
 		if err := kubeadm.Run(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
