@@ -2,7 +2,7 @@
 
 A machine has them from the moment its launch is proved until it has joined or never will, and never while one of the
 facts behind that is unknown. Nothing here looks at what the machine says of itself: the group and its role are Auto
-Scaling's word, the launch is EC2's.
+Scaling's word, the launch is EC2's. That etcd is ready for a control plane is the remediator's, who alone can see it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from functions.cluster.facts import Absent, Unknown
-from functions.cluster.joining import Approval, JoinRecord, JoinState
+from functions.cluster.joining import Admission, Approval, JoinRecord, JoinState
 from functions.cluster.machine import (
     ROLE_TAG,
     VERSION_TAG,
@@ -30,6 +30,7 @@ from functions.join.delivery import ApiServer
 KUBEADM_GROUP = "system:bootstrappers:kubeadm:default-node-token"
 _APPROVED_UNSEEN_ROLE = "system:certificates.k8s.io:certificatesigningrequests:nodeclient"
 RENEW_BEFORE_EXPIRY = timedelta(seconds=60)
+BUSY = timedelta(seconds=25)  # how long one call of the minter may be at work
 _ARRIVING = frozenset({InstanceState.PENDING, InstanceState.RUNNING})
 _IMAGE_VERSION = re.compile(r"v(\d{1,3}\.\d{1,3})\.\d{1,3}")
 _API_VERSION = re.compile(r"v(\d{1,3}\.\d{1,3})\.\d{1,3}(?:[-+].*)?")  # vendors append to it
@@ -40,7 +41,7 @@ class ClusterFacts:
     """What the API server says about itself and one machine, and what the machine's image is tagged with.
 
     `approved_unseen` are the groups of tokens whose certificate requests the cluster approves by itself, `signing` the
-    ids of the tokens that sign kube-public/cluster-info.
+    ids of the tokens that sign kube-public/cluster-info. The last two are read for a control plane alone.
     """
 
     node: Node | Absent | Unknown
@@ -49,6 +50,8 @@ class ClusterFacts:
     approved_unseen: tuple[str, ...] | Unknown
     api_server: ApiServer | Unknown
     image_tags: dict[str, str] | Absent | Unknown
+    admission: Admission | Absent | Unknown | None = None
+    all_joins: tuple[JoinRecord, ...] | Unknown | None = None  # of every machine
 
 
 @dataclass(frozen=True)
@@ -174,8 +177,10 @@ def decide_without_cluster(facts: JoinFacts, now: datetime, join_deadline: timed
 
 def _end_of(record: JoinRecord, facts: JoinFacts, now: datetime, join_deadline: timedelta) -> str | None:
     """Say what proves that the launch on record has come to its end, None when nothing does."""
-    if now >= record.launched_at + join_deadline:
-        return f"its time to join is over: {_seconds(join_deadline)} from {record.launched_at:%H:%M:%S}Z"
+    # A control plane waits for its turn, which may be long after its launch: its time begins with its token.
+    began_at = record.issued_at if record.role is Role.CONTROL_PLANE else record.launched_at
+    if now >= began_at + join_deadline:
+        return f"its time to join is over: {_seconds(join_deadline)} from {began_at:%H:%M:%S}Z"
     if denied := _denied(facts.approvals, record.launched_at):
         return f"the approver has proof against it: {denied}"
     if isinstance(facts.instance, Instance):
@@ -237,7 +242,7 @@ def _judge_launch(facts: JoinFacts, now: datetime, join_deadline: timedelta) -> 
         return Nothing(f"this launch had its token, and it has ended: {record.ended_because}")
     if any(now < one.busy_until for one in joins if not one.open):
         return Hold("the bundle of its earlier launch was just deleted, the new one has to wait")
-    if not in_time:
+    if not in_time and group.role is not Role.CONTROL_PLANE:
         return Nothing(f"it was launched more than {_seconds(join_deadline)} ago")
     if denied := _denied(facts.approvals, instance.launched_at):
         return Refuse(f"the approver has proof against it: {denied}")
@@ -246,13 +251,20 @@ def _judge_launch(facts: JoinFacts, now: datetime, join_deadline: timedelta) -> 
 
 def _judge_membership(instance: Instance, group: Group, record: JoinRecord | None) -> Decision | Arriving:
     """The role is the group's: an instance's tags can be changed by more people than a group's."""
-    if group.role is not Role.WORKER:
-        found = f"is tagged {ROLE_TAG}={group.role.value}" if group.role else f"has no {ROLE_TAG} that we know"
-        return Refuse(f"its group {group.name} {found}; only machines of a group with {ROLE_TAG}=worker are let in")
+    if group.role is None:
+        roles = " or ".join(f"{ROLE_TAG}={role.value}" for role in Role)
+        return Refuse(
+            f"its group {group.name} has no {ROLE_TAG} that we know; only machines of a group with {roles} are let in"
+        )
     if instance.group is None:
         return Hold("Auto Scaling has not tagged it with its group's name yet")
     if instance.group != group.name:
         return Refuse(f"by its tag {instance.group} has launched it, but {group.name} lists it; detach it from there")
+    if record and record.role is not group.role:
+        return Refuse(
+            f"its token is a {record.role.value}'s, and its group {group.name} is tagged {ROLE_TAG}={group.role.value} "
+            "by now; tag the group as it was, or terminate the machine"
+        )
     return Arriving(instance, group, group.role, record)
 
 
@@ -269,10 +281,10 @@ def _decide_with_cluster(arriving: Arriving, seen: ClusterFacts, now: datetime) 
         return Revoke("its Node has registered", record, gone=False) if record else Nothing("it has its Node")
     if record and record.state is JoinState.ISSUED and now + RENEW_BEFORE_EXPIRY < record.expires_at:
         return Keep(f"its token is good until {record.expires_at:%H:%M:%S}Z")
-    return _gate(arriving, seen)
+    return _gate(arriving, seen, now)
 
 
-def _gate(arriving: Arriving, seen: ClusterFacts) -> Decision:
+def _gate(arriving: Arriving, seen: ClusterFacts, now: datetime) -> Decision:
     """What must hold of image and cluster. All that a person has to mend is said at once."""
     checks = (
         _open_metadata(arriving.instance),
@@ -287,8 +299,35 @@ def _gate(arriving: Arriving, seen: ClusterFacts) -> Decision:
             return Hold(f"unknown: {fact.reason}")
     if isinstance(seen.api_server, Unknown):
         return Hold(f"unknown: {seen.api_server.reason}")
+    if arriving.role is Role.CONTROL_PLANE and (wait := _not_its_turn(arriving.instance, seen, now)):
+        return Hold(wait)
     why = "its earlier token was not delivered, or has run out" if arriving.record else "it has been launched"
     return Mint(f"{arriving.group.name}: {why}", arriving, seen.api_server)
+
+
+def _not_its_turn(instance: Instance, seen: ClusterFacts, now: datetime) -> str | None:
+    """Control planes join one at a time, each when etcd is ready for it: a second one could cost the quorum.
+
+    The admission must outlast this call: whoever is admitted next must not meet a token that is still being made.
+    """
+    match seen.admission, seen.all_joins:
+        case (Unknown(reason), _) | (_, Unknown(reason)):
+            return f"unknown: {reason}"
+        case (None, _) | (_, None):
+            return "unknown: the table was not asked whose turn it is"
+        case (Absent(), _):
+            return "no control plane is admitted"
+        case (Admission() as admission, tuple() as joins):
+            pass
+    if admission.instance != instance.id:
+        return f"{admission.instance} is admitted as a control plane, not this machine"
+    if admission.written_at < instance.launched_at:
+        return "its admission is of an earlier launch"
+    if admission.until < now + BUSY:
+        return f"its admission is over, or almost: it ends at {admission.until:%H:%M:%S}Z"
+    joining = (one for one in joins if one.open and one.role is Role.CONTROL_PLANE and one.instance != instance.id)
+    other = next(joining, None)
+    return f"{other.instance} is joining as a control plane" if other else None
 
 
 def _open_metadata(instance: Instance) -> str | None:

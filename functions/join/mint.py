@@ -21,9 +21,10 @@ from typing import Any
 
 from functions.cluster.facts import Unknown, known
 from functions.cluster.joining import TOKEN_GROUPS, JoinRecord, JoinState
-from functions.cluster.machine import InstanceId, instance_id
+from functions.cluster.machine import InstanceId, Role, instance_id
 from functions.errors import ConfigurationError, ConflictError, PermanentError, RetryableError
 from functions.join.admit import (
+    BUSY,
     KUBEADM_GROUP,
     RENEW_BEFORE_EXPIRY,
     Arriving,
@@ -43,7 +44,6 @@ from functions.join.minting_outside import MintingOutside
 from functions.join.token import Choose, Token, draw, redacted
 from functions.settings import Settings
 
-BUSY = timedelta(seconds=25)
 PARAMETER_REST = timedelta(seconds=30)  # from deleting a parameter to creating it again (SSM API, DeleteParameter)
 RECORD_KEPT = timedelta(days=30)
 _DRAWS = 3
@@ -86,7 +86,7 @@ def _machine(request: object) -> InstanceId:
 
 def observe(machine: InstanceId, outside: MintingOutside, settings: Settings, *, now: datetime) -> JoinFacts:
     """Gather the facts. The cluster is asked only about a machine that arrives, as far as AWS and the table know."""
-    with ThreadPoolExecutor(max_workers=6) as together:
+    with ThreadPoolExecutor(max_workers=8) as together:
         instance = together.submit(known, lambda: outside.ec2.instance(machine))
         groups = together.submit(known, lambda: outside.autoscaling.groups(settings.cluster))
         joins = together.submit(known, lambda: outside.table.joins_of(machine))
@@ -101,6 +101,10 @@ def observe(machine: InstanceId, outside: MintingOutside, settings: Settings, *,
         signing = together.submit(known, kubernetes.signing_tokens)
         api_server = together.submit(known, kubernetes.api_server)
         image_tags = together.submit(known, lambda: ec2.image_tags(image))
+        admission, all_joins = None, None
+        if arriving.role is Role.CONTROL_PLANE:
+            admission = together.submit(known, outside.table.admission)
+            all_joins = together.submit(known, outside.table.joins)
         unseen = {
             group: together.submit(known, lambda group=group: kubernetes.approves_unseen(group))
             for group in (TOKEN_GROUPS[arriving.role], KUBEADM_GROUP)
@@ -113,6 +117,8 @@ def observe(machine: InstanceId, outside: MintingOutside, settings: Settings, *,
             approved_unseen=_approved_unseen(approved),
             api_server=api_server.result(),
             image_tags=image_tags.result(),
+            admission=admission.result() if admission else None,
+            all_joins=all_joins.result() if all_joins else None,
         )
     return replace(facts, cluster_facts=cluster_facts)
 

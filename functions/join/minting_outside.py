@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Protocol
 
 from functions.cluster.facts import Absent
-from functions.cluster.joining import Approval, JoinRecord
+from functions.cluster.joining import Admission, Approval, JoinRecord
 from functions.cluster.machine import Group, Instance, InstanceId, Node
 from functions.join.delivery import ApiServer, Bundle
 from functions.join.token import Token
@@ -61,6 +61,12 @@ class Bundles(Protocol):
 
 
 class Table(Protocol):
+    def joins(self) -> tuple[JoinRecord, ...]:
+        """The records of every machine."""
+
+    def admission(self) -> Admission | Absent:
+        """Which machine may join as a control plane; the remediator writes it."""
+
     def joins_of(self, instance: InstanceId) -> tuple[JoinRecord, ...]:
         """The records of all launches of an instance, the latest last."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import secrets
 import shutil
 import socket
 import ssl
@@ -34,7 +35,7 @@ from functions.errors import RetryableError
 from functions.join.approve import answer
 from functions.join.token import Token
 from infra.local.building import build
-from infra.local.drills.csrs import client_csr, dns, ip, serving_csr
+from infra.local.drills.csrs import CN, O, block, client_csr, der, dns, ip, pair, rdn, serving_csr, spec
 from infra.local.drills.holder import (
     CLIENT_SIGNER,
     CLIENT_USAGES,
@@ -51,7 +52,8 @@ from tests.integration.local.control_plane import Authority, ControlPlane, contr
 from tests.unit.functions.builders import CLUSTER, NOW, ONE, TWO, member
 from tests.unit.functions.join.approve.cluster import Cluster, a_machine, a_record, lists
 
-TOKEN_ID, SECRET = "abc123", "0123456789abcdef"
+TOKEN_ID, MASTERS_TOKEN_ID, SECRET = "abc123", "def456", "0123456789abcdef"
+TOKEN_IDS = {Role.WORKER: TOKEN_ID, Role.CONTROL_PLANE: MASTERS_TOKEN_ID}
 ADDRESS = str(a_machine().address)
 
 
@@ -77,6 +79,7 @@ class Joining:
     edge: CertificateRequestsEdge
     minter: BootstrapTokensEdge
     made: list[str] = field(default_factory=list)
+    token: Token = field(init=False)
 
     def approve(self) -> dict[str, Any]:
         outside = replace(self.world.outside(), kubernetes=self.edge)
@@ -159,14 +162,32 @@ def joining(plane: ControlPlane) -> Iterator[Joining]:
         CertificateRequestsEdge(lambda: credentials(plane, "approve"), timeout_s=slow),
         BootstrapTokensEdge(lambda: credentials(plane, "mint"), timeout_s=slow),
     )
-    uid = joining.minter.create_token(a_token())
-    yield joining
+    with token_of(joining, Role.WORKER):
+        yield joining
+
+
+@pytest.fixture
+def mastering(joining: Joining) -> Iterator[Joining]:
+    """As `joining`, with a control plane: it has the worker's place, and a token of its own group."""
+    joining.minter.delete_token(TOKEN_ID, None)
+    joining.world.joins = (issued_now(role=Role.CONTROL_PLANE, token_id=MASTERS_TOKEN_ID),)
+    joining.world.groups = lists(member(ONE, "Pending:Wait"), role=Role.CONTROL_PLANE)
+    with token_of(joining, Role.CONTROL_PLANE):
+        yield joining
+
+
+@contextmanager
+def token_of(joining: Joining, role: Role) -> Iterator[None]:
+    token = a_token(id=TOKEN_IDS[role], group=TOKEN_GROUPS[role])
+    uid = joining.minter.create_token(token)
+    joining.token = token
+    yield
     joining.take_back()
-    joining.minter.delete_token(TOKEN_ID, uid)
+    joining.minter.delete_token(token.id, uid)
 
 
 def holder(joining: Joining) -> client.ApiClient:
-    api = joining.plane.with_token(f"{TOKEN_ID}.{SECRET}")
+    api = joining.plane.with_token(joining.token.whole)
     eventually(lambda: _is_known(api))
     return api
 
@@ -258,7 +279,7 @@ def test_j13_kube_controller_manager_leaves_a_tokens_request_pending_while_it_re
     assert joining.word_on(waits) == "Pending"
 
 
-@pytest.mark.parametrize("group", [TOKEN_GROUPS[Role.WORKER], "system:bootstrappers:kubeadm:default-node-token"])
+@pytest.mark.parametrize("group", [*TOKEN_GROUPS.values(), "system:bootstrappers:kubeadm:default-node-token"])
 def test_j12_the_preflight_sees_whom_the_cluster_approves_unseen(joining: Joining, group: str) -> None:
     rbac = client.RbacAuthorizationV1Api(joining.plane.admin)
     assert joining.minter.approves_unseen(group) is False
@@ -299,6 +320,257 @@ def test_c01_to_c14_whatever_the_api_server_takes_of_a_hostile_machine_none_of_i
     assert not any(certificates)
 
 
+# --- control planes
+
+
+@pytest.fixture(scope="module")
+def certificate_key(plane: ControlPlane) -> str:
+    """Under which kubeadm has left the authorities in the cluster; it has left its configuration as well."""
+    key = secrets.token_hex(32)
+    folder = plane.authority.folder
+    for name, certificates in (("upload", folder), ("cluster", folder / "joined")):
+        documents = [
+            {
+                "apiVersion": KUBEADM,
+                "kind": "InitConfiguration",
+                "certificateKey": key,
+                "nodeRegistration": FOUNDER,
+                "localAPIEndpoint": HERE,
+            },
+            {
+                "apiVersion": KUBEADM,
+                "kind": "ClusterConfiguration",
+                "kubernetesVersion": client.VersionApi(plane.admin).get_code().git_version,
+                "certificatesDir": str(certificates),
+                "controlPlaneEndpoint": plane.server.removeprefix("https://"),
+            },
+        ]
+        (folder / f"{name}.yaml").write_text("\n---\n".join(map(json.dumps, documents)))
+    admin = ["--kubeconfig", str(folder / "admin.conf")]
+    uploaded = ["--upload-certs", "--skip-certificate-key-print", "--config", str(folder / "upload.yaml")]
+    for command in (
+        ["upload-config", "kubeadm", "--config", str(folder / "cluster.yaml")],
+        ["upload-config", "kubelet", "--config", str(folder / "cluster.yaml")],
+        ["upload-certs", *uploaded],
+    ):
+        done = kubeadm(plane, "init", "phase", *command, *admin)
+        assert done.returncode == 0, done.stderr
+        assert key not in done.stdout + done.stderr
+    return key
+
+
+KUBEADM = "kubeadm.k8s.io/v1beta4"
+HERE = {"advertiseAddress": ADDRESS}  # not a loopback one, which kubeadm would look for another in place of
+FOUNDER = {"name": "founder", "criSocket": "unix:///none"}
+
+
+def kubeadm(plane: ControlPlane, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [f"{plane.programs}/kubeadm", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+
+
+def fetch_authorities(joining: Joining, certificate_key: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    """As kubeadm join does it first of all."""
+    bundle = Bundle(server=joining.plane.server, ca_data=joining.plane.authority.data, token=joining.token.whole)
+    (tmp_path / "discovery").write_text(discovery_kubeconfig(bundle))
+    configuration = {
+        "apiVersion": KUBEADM,
+        "kind": "JoinConfiguration",
+        "discovery": {"file": {"kubeConfigPath": str(tmp_path / "discovery")}, "tlsBootstrapToken": bundle.token},
+        "nodeRegistration": {"name": ONE, "criSocket": "unix:///none"},
+        "controlPlane": {"certificateKey": certificate_key, "localAPIEndpoint": HERE},
+    }
+    (tmp_path / "join").write_text(json.dumps(configuration))
+    holder(joining)
+    phase = ["join", "phase", "control-plane-prepare", "download-certs", "--config", str(tmp_path / "join")]
+    return kubeadm(joining.plane, *phase)
+
+
+def test_j14_a_control_plane_fetches_the_authorities_with_its_token(
+    mastering: Joining, certificate_key: str, tmp_path: Path
+) -> None:
+    done = fetch_authorities(mastering, certificate_key, tmp_path)
+    assert done.returncode == 0, done.stderr
+    joined = mastering.plane.authority.folder / "joined"
+    assert (joined / "ca.key").stat().st_size
+    assert "BEGIN CERTIFICATE" in (joined / "ca.crt").read_text()
+    shutil.rmtree(joined)
+
+
+def test_j14_a_worker_does_not_fetch_them_though_it_had_the_key(
+    joining: Joining, certificate_key: str, tmp_path: Path
+) -> None:
+    done = fetch_authorities(joining, certificate_key, tmp_path)
+    assert done.returncode != 0
+    assert 'cannot get resource "secrets"' in done.stderr
+    assert not (joining.plane.authority.folder / "joined").exists()
+
+
+CERTIFICATES = "kubeadm-certs"
+
+
+@pytest.mark.usefixtures("certificate_key")
+def test_j14_a_control_planes_token_reads_that_one_secret_and_changes_none(mastering: Joining) -> None:
+    core = client.CoreV1Api(holder(mastering))
+    assert core.read_namespaced_secret(CERTIFICATES, "kube-system").data["ca.key"]
+    refused: list[Callable[[], Any]] = [
+        lambda: core.list_namespaced_secret("kube-system"),
+        lambda: core.list_secret_for_all_namespaces(),
+        lambda: core.read_namespaced_secret(f"bootstrap-token-{MASTERS_TOKEN_ID}", "kube-system"),
+        lambda: core.read_namespaced_secret(CERTIFICATES, "default"),
+        lambda: core.read_namespaced_secret("another", "kube-system"),
+        lambda: core.patch_namespaced_secret(CERTIFICATES, "kube-system", {"data": {"ca.key": ""}}),
+        lambda: core.delete_namespaced_secret(CERTIFICATES, "kube-system"),
+        lambda: core.create_namespaced_secret("kube-system", {"metadata": {"name": "mine"}}),
+        lambda: core.list_node(),
+        lambda: core.read_namespaced_config_map("extension-apiserver-authentication", "kube-system"),
+        lambda: core.create_namespaced_service_account_token("default", "kube-system", {"spec": {}}),
+    ]
+    assert {refusal_of(call).status for call in refused} == {403}
+
+
+@pytest.mark.usefixtures("certificate_key")
+def test_j14_a_workers_token_and_the_functions_read_no_authority(joining: Joining) -> None:
+    apis = [joining.plane.as_user(f"regrow:{name}", group) for name, group in FUNCTION_GROUPS.items()]
+    for api in (holder(joining), *apis):
+        core = client.CoreV1Api(api)
+        assert refusal_of(lambda: core.read_namespaced_secret(CERTIFICATES, "kube-system")).status == 403  # noqa: B023
+        assert refusal_of(lambda: core.list_namespaced_secret("kube-system")).status == 403  # noqa: B023
+
+
+@pytest.mark.usefixtures("certificate_key")
+def test_the_minter_leaves_what_kubeadm_keeps_the_authorities_with(joining: Joining) -> None:
+    """What holds the time of that Secret is a token by its type alone: it lets nobody in."""
+    admin = client.CoreV1Api(joining.plane.admin)
+    (owner,) = admin.read_namespaced_secret(CERTIFICATES, "kube-system").metadata.owner_references
+    proxy = admin.read_namespaced_secret(owner.name, "kube-system")
+    assert proxy.type == "bootstrap.kubernetes.io/token"
+    assert not [key for key in proxy.data if key.startswith("usage-") or key == "auth-extra-groups"]
+    parts = [base64.b64decode(proxy.data[key]).decode() for key in ("token-id", "token-secret")]
+    stranger = client.CertificatesV1Api(joining.plane.with_token(".".join(parts)))
+    assert refusal_of(stranger.list_certificate_signing_request).status == 401
+    assert joining.minter.signing_tokens() == ()
+    with pytest.raises(RetryableError, match="regrow-mint"):
+        joining.minter.delete_token(parts[0], None)
+    minter = client.CoreV1Api(joining.plane.as_user("regrow:mint", FUNCTION_GROUPS["mint"]))
+    refused = refusal_of(lambda: minter.delete_namespaced_secret(CERTIFICATES, "kube-system"))
+    assert "regrow-mint" in refused.body
+    assert admin.read_namespaced_secret(CERTIFICATES, "kube-system").metadata.owner_references == [owner]
+
+
+def test_c00_s00_a_control_plane_joins_with_its_own_token(mastering: Joining) -> None:
+    _, node = join(mastering)
+    serving = mastering.ask(node, serving_csr(ONE, dns(ONE), ip(ADDRESS)), *SERVING)
+    mastering.approve()
+    assert mastering.word_on(serving) == "Approved"
+    assert mastering.world.convicted == set()
+
+
+@pytest.mark.parametrize("name", ["kubernetes", "kubernetes.default.svc", "localhost", "api.drill.test"])
+def test_s03_s05_a_control_planes_kubelet_does_not_serve_as_the_api_server(mastering: Joining, name: str) -> None:
+    _, node = join(mastering)
+    serving = mastering.ask(node, serving_csr(ONE, dns(ONE), dns(name)), *SERVING)
+    mastering.approve()
+    assert mastering.word_on(serving) == "Denied"
+
+
+def person(*names: bytes) -> str:
+    return spec(block(der(b"".join(rdn(name) for name in names))))
+
+
+ADMINS = person(pair(O, "kubeadm:cluster-admins"), pair(CN, "kubernetes-admin"))
+MASTERS = person(pair(O, "system:masters"), pair(CN, "kubernetes-super-admin"))
+ELSEWHERE = {
+    "an administrator": (ADMINS, "kubernetes.io/kube-apiserver-client", ("digital signature", "client auth")),
+    "the api server's client of etcd": (
+        person(pair(CN, "kube-apiserver-etcd-client")),
+        "kubernetes.io/kube-apiserver-client",
+        ("digital signature", "client auth"),
+    ),
+    "the api server's client of kubelets": (
+        person(pair(O, "kubeadm:cluster-admins"), pair(CN, "kube-apiserver-kubelet-client")),
+        "kubernetes.io/kube-apiserver-client",
+        ("digital signature", "client auth"),
+    ),
+    "the api server": (person(pair(CN, "kube-apiserver")), "regrow.dev/any", ("digital signature", "server auth")),
+    "an authority": (person(pair(CN, "kubernetes")), "regrow.dev/any", ("cert sign",)),
+}
+
+
+@pytest.mark.parametrize("what", ELSEWHERE)
+@pytest.mark.parametrize("who", ["mastering", "joining"])
+def test_c16_what_a_token_asks_of_other_signers_stays_pending_and_the_approver_could_not_approve_it(
+    request: pytest.FixtureRequest, who: str, what: str
+) -> None:
+    joining: Joining = request.getfixturevalue(who)
+    name = joining.ask(holder(joining), *ELSEWHERE[what])
+    joining.approve()
+    assert joining.word_on(name) == "Pending"
+    approver = joining.plane.as_user("regrow:approve", FUNCTION_GROUPS["approve"])
+    assert refusal_of(lambda: put_word(approver, joining, name, "Approved")).status in (403, 422)
+    assert joining._read(name).status.certificate is None
+
+
+@pytest.mark.parametrize(
+    ("csr", "signer", "status"),
+    [
+        (MASTERS, "kubernetes.io/kube-apiserver-client", 403),
+        (person(pair(CN, "kube-apiserver")), "kubernetes.io/legacy-unknown", 422),
+    ],
+    ids=["system:masters", "whatever the old signer signed"],
+)
+@pytest.mark.parametrize("who", ["mastering", "joining"])
+def test_c06_c16_what_the_api_server_lets_nobody_ask(
+    request: pytest.FixtureRequest, who: str, csr: str, signer: str, status: int
+) -> None:
+    joining: Joining = request.getfixturevalue(who)
+    refused = refusal_of(lambda: joining.ask(holder(joining), csr, signer, ("digital signature", "client auth")))
+    assert refused.status == status
+
+
+@pytest.mark.parametrize("who", ["mastering", "joining"])
+def test_s22_no_token_asks_to_serve_as_the_api_server(request: pytest.FixtureRequest, who: str) -> None:
+    joining: Joining = request.getfixturevalue(who)
+    names = (dns("kubernetes.default.svc"), ip(ADDRESS))
+    made = joining.ask(holder(joining), serving_csr(ONE, *names), *SERVING)
+    joining.approve()
+    assert joining.word_on(made) == "Denied"
+
+
+@pytest.mark.parametrize("csr", [ADMINS, MASTERS, client_csr(TWO)], ids=["administrator", "masters", "another node"])
+def test_c01_c06_a_control_plane_that_asks_its_own_signer_for_more_is_denied_and_given_up(
+    mastering: Joining, csr: str
+) -> None:
+    name = mastering.ask(holder(mastering), csr)
+    mastering.approve()
+    assert mastering.word_on(name) == "Denied"
+    assert mastering.world.convicted == {ONE}
+
+
+def test_c01_a_workers_token_does_not_get_the_name_of_a_control_plane(joining: Joining) -> None:
+    masters = lists(member(TWO, "Pending:Wait"), name="masters", role=Role.CONTROL_PLANE)
+    of_two = issued_now(TWO, token_id=MASTERS_TOKEN_ID, group="masters", role=Role.CONTROL_PLANE)
+    joining.world.joins += (of_two,)
+    joining.world.groups += masters
+    joining.world.instances[TWO] = a_machine(TWO)
+    name = joining.ask(holder(joining), client_csr(TWO))
+    joining.approve()
+    assert joining.word_on(name) == "Denied"
+    assert joining.world.convicted == {ONE}
+
+
+@pytest.mark.parametrize(("who", "recorded"), [("mastering", Role.WORKER), ("joining", Role.CONTROL_PLANE)])
+def test_e10_a_token_of_one_role_lets_in_no_machine_of_the_other(
+    request: pytest.FixtureRequest, who: str, recorded: Role
+) -> None:
+    joining: Joining = request.getfixturevalue(who)
+    joining.world.joins = (issued_now(role=recorded, token_id=joining.token.id),)
+    joining.world.groups = lists(member(ONE, "Pending:Wait"), role=recorded)
+    name = joining.ask(holder(joining), client_csr(ONE))
+    joining.approve()
+    assert joining.word_on(name) == "Denied"
+
+
 # --- what holds when our own code is wrong
 
 
@@ -324,6 +596,7 @@ CLIENT = (CLIENT_SIGNER, CLIENT_USAGES)
     [
         ("somebody", TOKENS, CLIENT, "has a token of Regrow"),
         ("system:bootstrap:abcdef", (*TOKENS, "people"), CLIENT, "is in no other group"),
+        ("system:bootstrap:abcdef", (*TOKENS, TOKEN_GROUPS[Role.CONTROL_PLANE]), CLIENT, "is in no other group"),
         ("system:bootstrap:abcdef", TOKENS, SERVING, "is for a node"),
         ("somebody", ("system:masters",), SERVING, "is for a node"),
         (f"system:node:{ONE}", ("system:nodes", "system:masters"), SERVING, "is in no other group"),
@@ -368,6 +641,10 @@ def test_the_approver_cannot_approve_another_use_or_another_life(
     [
         {"group": "system:bootstrappers:kubeadm:default-node-token"},
         {"group": "system:bootstrappers:regrow:worker,system:bootstrappers:kubeadm:default-node-token"},
+        {"group": "system:bootstrappers:regrow:worker,system:bootstrappers:regrow:control-plane"},
+        {"group": "system:bootstrappers:regrow:control-plane,system:bootstrappers:kubeadm:default-node-token"},
+        {"group": "system:bootstrappers:regrow:control-planes"},
+        {"group": "system:bootstrappers:regrow:control-plane", "expires_at": datetime(2099, 1, 1, tzinfo=UTC)},
         {"expires_at": datetime(2099, 1, 1, tzinfo=UTC)},
         {"id": "zzzzzz", "expires_at": NOW + timedelta(days=365 * 50)},
     ],

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from functions.cluster.joining import JoinState
-from functions.cluster.machine import InstanceState
+from functions.cluster.joining import TOKEN_GROUPS, JoinState
+from functions.cluster.machine import InstanceState, Role
 from functions.errors import ConfigurationError, RetryableError
 from infra.local.drills import csrs
 from infra.local.drills.csrs import (
@@ -422,3 +422,51 @@ def test_a_launch_that_was_denied_stays_denied() -> None:
     world.approve()
     assert world.word_on(request) == "Denied"
     assert world.approvals == {denied.launch: denied}
+
+
+# --- control planes: the record's role says of which group its token is
+
+OF_WORKERS, OF_CONTROL_PLANES = TOKEN_GROUPS[Role.WORKER], TOKEN_GROUPS[Role.CONTROL_PLANE]
+KUBEADMS = "system:bootstrappers:kubeadm:default-node-token"
+
+
+@pytest.mark.parametrize(
+    ("recorded", "token_groups", "tagged", "word"),
+    [
+        (Role.CONTROL_PLANE, (OF_CONTROL_PLANES,), Role.CONTROL_PLANE, "Approved"),
+        (Role.WORKER, (OF_WORKERS,), Role.WORKER, "Approved"),
+        (Role.WORKER, (OF_CONTROL_PLANES,), Role.WORKER, "Denied"),
+        (Role.WORKER, (OF_CONTROL_PLANES,), Role.CONTROL_PLANE, "Denied"),
+        (Role.CONTROL_PLANE, (OF_WORKERS,), Role.CONTROL_PLANE, "Denied"),
+        (Role.CONTROL_PLANE, (OF_WORKERS,), Role.WORKER, "Denied"),
+        (Role.CONTROL_PLANE, (OF_WORKERS, OF_CONTROL_PLANES), Role.CONTROL_PLANE, "Denied"),
+        (Role.CONTROL_PLANE, (KUBEADMS,), Role.CONTROL_PLANE, "Denied"),
+        (Role.CONTROL_PLANE, (OF_CONTROL_PLANES, KUBEADMS), Role.CONTROL_PLANE, "Denied"),
+        (Role.CONTROL_PLANE, (OF_CONTROL_PLANES,), Role.WORKER, "Pending"),
+        (Role.CONTROL_PLANE, (OF_CONTROL_PLANES,), None, "Pending"),
+        (Role.WORKER, (OF_WORKERS,), Role.CONTROL_PLANE, "Pending"),
+    ],
+)
+def test_record_token_and_group_must_be_of_one_role(
+    recorded: Role, token_groups: tuple[str, ...], tagged: Role | None, word: str
+) -> None:
+    request = client_request(groups=("system:bootstrappers", *token_groups, "system:authenticated"))
+    groups = lists(member(ONE, "Pending:Wait"), role=tagged)
+    world = cluster(request, joins=(a_record(role=recorded),), groups=groups)
+    world.approve(ONE)
+    assert world.word_on(request) == word
+    assert world.convicted == set()
+
+
+def test_c01_a_workers_token_does_not_get_the_name_of_a_control_plane() -> None:
+    masters = lists(member(TWO, "Pending:Wait"), name="masters", role=Role.CONTROL_PLANE)
+    request = client_request(client_csr(TWO))
+    world = cluster(
+        request,
+        joins=(a_record(), a_record(TWO, group="masters", role=Role.CONTROL_PLANE)),
+        instances={ONE: a_machine(), TWO: a_machine(TWO)},
+        groups=(*lists(member(ONE, "Pending:Wait")), *masters),
+    )
+    world.approve()
+    assert world.word_on(request) == "Denied"
+    assert world.convicted == {ONE}

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from functions.cluster.facts import Absent
-from functions.cluster.joining import Approval, JoinRecord, JoinState
+from functions.cluster.joining import Admission, Approval, JoinRecord, JoinState
 from functions.cluster.machine import VERSION_TAG, Instance, Role
 from functions.join.admit import ClusterFacts, JoinFacts
 from functions.join.delivery import ApiServer
@@ -48,6 +48,11 @@ def join(state: JoinState = JoinState.ISSUED, **changes: Any) -> JoinRecord:
 
 def denied(**changes: Any) -> Approval:
     return replace(Approval(ONE, NOW, denied="it asked for the name of another machine"), **changes)
+
+
+def admission(**changes: Any) -> Admission:
+    """Of ONE, after its launch, and still good for a while at LATER."""
+    return replace(Admission(ONE, until=LATER + timedelta(minutes=5), written_at=NOW), **changes)
 
 
 def seen(**changes: Any) -> ClusterFacts:

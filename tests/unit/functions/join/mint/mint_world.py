@@ -16,7 +16,7 @@ from threading import RLock
 from typing import Any
 
 from functions.cluster.facts import Absent
-from functions.cluster.joining import Approval, JoinRecord, JoinState
+from functions.cluster.joining import Admission, Approval, JoinRecord, JoinState
 from functions.cluster.machine import VERSION_TAG, Group, Instance, InstanceId, InstanceState, Node
 from functions.errors import ConflictError, RetryableError
 from functions.join.delivery import ApiServer, Bundle
@@ -61,6 +61,7 @@ class MintWorld:
     joins: dict[str, JoinRecord] = field(default_factory=dict)
     kept_until: dict[str, datetime | None] = field(default_factory=dict)
     approvals: tuple[Approval, ...] = ()
+    admission: Admission | Absent = field(default_factory=Absent)
     secrets: dict[str, tuple[str, Token]] = field(default_factory=dict)
     bundles: dict[InstanceId, Bundle] = field(default_factory=dict)
     deleted_at: datetime | None = None  # when the last bundle was
@@ -77,8 +78,9 @@ class MintWorld:
 
     @property
     def record(self) -> JoinRecord | None:
-        """That of the latest launch."""
-        return self.joins[max(self.joins)] if self.joins else None
+        """That of the machine's latest launch."""
+        own = [launch for launch, record in self.joins.items() if record.instance == ONE]
+        return self.joins[max(own)] if own else None
 
     def mint(self, request: object = ABOUT_ONE) -> dict[str, Any]:
         return answer(request, self.outside, SETTINGS, now=self.now, choose=self.choose)
@@ -206,6 +208,14 @@ class _Bundles(_Edge):
 
 
 class _Table(_Edge):
+    def joins(self) -> tuple[JoinRecord, ...]:
+        with self.world.call("joins"):
+            return tuple(self.world.joins.values())
+
+    def admission(self) -> Admission | Absent:
+        with self.world.call("admission"):
+            return self.world.admission
+
     def joins_of(self, instance: InstanceId) -> tuple[JoinRecord, ...]:
         with self.world.call("joins_of"):
             return tuple(record for _, record in sorted(self.world.joins.items()) if record.instance == instance)

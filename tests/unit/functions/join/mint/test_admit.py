@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,9 +24,10 @@ from functions.join.admit import (
     decide_without_cluster,
 )
 from tests.unit.functions.builders import CLUSTER, NOW, ONE, TWO, WORKERS, group, instance, member, node
-from tests.unit.functions.join.mint.launches import DEADLINE, IMAGE, LATER, denied, join, launch, launched
+from tests.unit.functions.join.mint.launches import DEADLINE, IMAGE, LATER, admission, denied, join, launch, launched
 
 UNKNOWN = Unknown("the service did not answer")
+MASTERS = (group(member(ONE, "Pending:Wait"), role=Role.CONTROL_PLANE),)
 NO_GROUP = (group(member(TWO)),)
 PAST_DEADLINE = NOW + DEADLINE
 EARLIER = NOW - timedelta(days=1)
@@ -310,15 +312,20 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
         {"node": node(ONE, provider_id="")},
         f"there is a Node {ONE} that has no providerID; find out what it is, then: kubectl delete node {ONE}",
     ),
-    "a control plane's group": (
-        {"groups": (group(member(ONE), role=Role.CONTROL_PLANE),)},
-        f"its group {WORKERS} is tagged regrow:role=control-plane; only machines of a group with "
-        "regrow:role=worker are let in",
-    ),
     "a group without a role": (
         {"groups": (group(member(ONE), role=None),)},
         f"its group {WORKERS} has no regrow:role that we know; only machines of a group with "
-        "regrow:role=worker are let in",
+        "regrow:role=worker or regrow:role=control-plane are let in",
+    ),
+    "a worker's token in a group of control planes": (
+        {"groups": MASTERS, "joins": (join(),)},
+        f"its token is a worker's, and its group {WORKERS} is tagged regrow:role=control-plane by now; tag the group "
+        "as it was, or terminate the machine",
+    ),
+    "a control plane's token in a group of workers": (
+        {"joins": (join(role=Role.CONTROL_PLANE),)},
+        f"its token is a control-plane's, and its group {WORKERS} is tagged regrow:role=worker by now; tag the group "
+        "as it was, or terminate the machine",
     ),
     "another group's": (
         {"instance": launched(tags={GROUP_TAG: "other"})},
@@ -399,3 +406,104 @@ def test_the_cluster_is_asked_only_about_a_launch_that_aws_and_the_table_prove()
     first = decide_without_cluster(launch(cluster_facts=None), LATER, DEADLINE)
     assert isinstance(first, Arriving)
     assert (first.instance, first.group.name, first.record) == (launched(), WORKERS, None)
+
+
+# --- control planes: by the group's word as workers are, and one at a time, when the remediator has admitted it
+
+OTHERS: dict[str, tuple[Any, str | None]] = {
+    "nobody": ((), None),
+    "another control plane": ((join(instance=TWO, role=Role.CONTROL_PLANE),), f"{TWO} is joining as a control plane"),
+    "another one whose token is being made": (
+        (join(JoinState.MINTING, instance=TWO, role=Role.CONTROL_PLANE),),
+        f"{TWO} is joining as a control plane",
+    ),
+    "one that has ended": ((join(JoinState.ENDED, instance=TWO, role=Role.CONTROL_PLANE),), None),
+    "a worker": ((join(instance=TWO),), None),
+    "the machine itself": ((join(role=Role.CONTROL_PLANE, expires_at=NOW),), None),
+    "nobody knows": (UNKNOWN, "unknown: the service did not answer"),
+    "nobody asked": (None, "unknown: the table was not asked whose turn it is"),
+}
+ADMISSIONS: dict[str, tuple[Any, str | None]] = {
+    "its own": (admission(), None),
+    "its own, for just long enough": (admission(until=LATER + timedelta(seconds=25)), None),
+    "its own, written in the moment of its launch": (admission(written_at=NOW), None),
+    "none": (Absent(), "no control plane is admitted"),
+    "another's": (admission(instance=TWO), f"{TWO} is admitted as a control plane, not this machine"),
+    "over": (admission(until=LATER), "its admission is over, or almost: it ends at 12:02:00Z"),
+    "almost over": (
+        admission(until=LATER + timedelta(seconds=24)),
+        "its admission is over, or almost: it ends at 12:02:24Z",
+    ),
+    "over since yesterday": (admission(until=EARLIER), "its admission is over, or almost: it ends at 12:00:00Z"),
+    "of an earlier launch": (
+        admission(written_at=NOW - timedelta(seconds=1)),
+        "its admission is of an earlier launch",
+    ),
+    "nobody knows": (UNKNOWN, "unknown: the service did not answer"),
+    "nobody asked": (None, "unknown: the table was not asked whose turn it is"),
+}
+
+
+@pytest.mark.parametrize("others", OTHERS)
+@pytest.mark.parametrize("admitted", ADMISSIONS)
+@pytest.mark.parametrize("own", [(), (join(role=Role.CONTROL_PLANE, expires_at=NOW),)], ids=["new", "again"])
+def test_a_control_plane_gets_a_token_only_when_it_alone_is_admitted_and_nobody_else_is_joining(
+    own: Any, admitted: str, others: str
+) -> None:
+    (admission_, not_admitted), (all_joins, somebody) = ADMISSIONS[admitted], OTHERS[others]
+    decision = decided(groups=MASTERS, joins=own, admission=admission_, all_joins=all_joins)
+    if not_admitted or somebody:
+        assert isinstance(decision, Hold), decision
+        assert decision.reason in (not_admitted, somebody)
+    else:
+        assert isinstance(decision, Mint), decision
+        assert decision.arriving.role is Role.CONTROL_PLANE
+        assert decision.arriving.record == (own[0] if own else None)
+
+
+@pytest.mark.parametrize("others", OTHERS)
+@pytest.mark.parametrize("admitted", ADMISSIONS)
+@pytest.mark.parametrize("tag", ["worker", "control-plane", "neither"])
+def test_e10_no_admission_and_no_tag_of_its_own_makes_a_worker_a_control_plane(
+    tag: str, admitted: str, others: str
+) -> None:
+    machine = launched(tags={GROUP_TAG: WORKERS, ROLE_TAG: tag})
+    decision = decided(instance=machine, admission=ADMISSIONS[admitted][0], all_joins=OTHERS[others][0])
+    assert isinstance(decision, Mint)
+    assert decision.arriving.role is Role.WORKER
+
+
+@pytest.mark.parametrize("tag", ["worker", "control-plane", "neither"])
+def test_e10_a_control_planes_group_is_enough_whatever_the_machine_is_tagged(tag: str) -> None:
+    machine = launched(tags={GROUP_TAG: WORKERS, ROLE_TAG: tag})
+    facts: dict[str, Any] = {"instance": machine, "groups": MASTERS, "all_joins": ()}
+    assert isinstance(decided(**facts, admission=Absent()), Hold)
+    decision = decided(**facts, admission=admission())
+    assert isinstance(decision, Mint)
+    assert decision.arriving.role is Role.CONTROL_PLANE
+
+
+@pytest.mark.parametrize("admitted", ADMISSIONS)
+def test_a_control_planes_token_is_not_taken_away_in_the_middle_of_its_join(admitted: str) -> None:
+    """It may be a voter already: without its certificate it would be one without a Node."""
+    own = (join(role=Role.CONTROL_PLANE),)
+    assert isinstance(decided(groups=MASTERS, joins=own, admission=ADMISSIONS[admitted][0], all_joins=own), Keep)
+
+
+@pytest.mark.parametrize("end", sorted(ENDS.keys() - {"in another group"}))
+def test_every_end_of_a_launch_takes_a_control_planes_token_away(end: str) -> None:
+    changes, reason = ENDS[end]
+    groups = changes.get("groups", (group(member(ONE, "Pending:Wait")),))
+    masters = tuple(replace(one, role=Role.CONTROL_PLANE) for one in groups)
+    own = join(role=Role.CONTROL_PLANE)
+    decision = decided(**(changes | {"groups": masters, "joins": (own,)}))
+    assert isinstance(decision, Revoke), decision
+    assert (decision.record, decision.reason) == (own, reason)
+
+
+@pytest.mark.parametrize(
+    "case", [case for case, (changes, _) in REFUSALS.items() if not {"groups", "joins"} & changes.keys()]
+)
+def test_what_a_person_has_to_mend_is_refused_of_a_control_plane_too(case: str) -> None:
+    changes, reason = REFUSALS[case]
+    assert decided(**changes, groups=MASTERS, admission=admission(), all_joins=()) == Refuse(reason)

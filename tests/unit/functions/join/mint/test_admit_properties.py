@@ -10,18 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from functions.cluster.facts import Absent, Unknown
-from functions.cluster.joining import JoinState
+from functions.cluster.joining import Admission, JoinState
 from functions.cluster.machine import GROUP_TAG, VERSION_TAG, Instance, InstanceState, Role
 from functions.join.admit import ClusterFacts, JoinFacts, Keep, Mint, Nothing, Revoke, decide, decide_without_cluster
 from tests.unit.functions.builders import NOW, ONE, TWO, WORKERS, group, member, node
-from tests.unit.functions.join.mint.launches import API_SERVER, DEADLINE, denied, join, launched
+from tests.unit.functions.join.mint.launches import API_SERVER, DEADLINE, admission, denied, join, launched
 
 UNKNOWN = Unknown("the service did not answer")
 LAUNCHES = [NOW - timedelta(days=1), NOW, NOW + timedelta(minutes=3)]
 TIMES = st.sampled_from([NOW + timedelta(seconds=s) for s in (0, 24, 25, 200, 479, 480, 700, 840, 900, 9000)])
 JOINS = st.builds(
-    lambda at, state, busy_s, expires_s: join(
+    lambda at, state, busy_s, expires_s, role: join(
         state,
+        role=role,
         launched_at=at,
         busy_until=at + timedelta(seconds=busy_s),
         expires_at=at + timedelta(seconds=expires_s),
@@ -30,6 +31,7 @@ JOINS = st.builds(
     st.sampled_from(JoinState),
     st.sampled_from([25, 300]),
     st.sampled_from([60, 900]),
+    st.sampled_from([Role.WORKER, Role.WORKER, Role.CONTROL_PLANE]),
 )
 HISTORIES = st.lists(JOINS, max_size=3, unique_by=lambda record: record.launched_at).map(
     lambda found: tuple(sorted(found, key=lambda record: record.launch))
@@ -43,10 +45,16 @@ INSTANCES = st.builds(
 GROUPS = st.builds(
     lambda state, role, name: (group(member(ONE, state), member(TWO), role=role, name=name),),
     st.sampled_from(["Pending:Wait", "Pending", "InService", "Terminating:Wait", "Warmed:Pending:Wait", "Standby"]),
-    st.sampled_from([Role.WORKER, Role.WORKER, Role.WORKER, Role.CONTROL_PLANE, None]),
+    st.sampled_from([Role.WORKER, Role.WORKER, Role.CONTROL_PLANE, Role.CONTROL_PLANE, None]),
     st.sampled_from([WORKERS, WORKERS, WORKERS, "other"]),
 )
 NODES = st.sampled_from([Absent(), Absent(), node(ONE), node(ONE, provider_id=""), node(ONE, provider_id="kind://x")])
+ADMISSIONS = st.builds(
+    lambda whose, ends_s: admission(instance=whose, until=NOW + timedelta(seconds=ends_s)),
+    st.sampled_from([ONE, ONE, ONE, TWO]),
+    st.sampled_from([60, 600, 9600]),
+)
+OTHERS = [join(JoinState.ISSUED, instance=TWO, role=Role.CONTROL_PLANE), join(JoinState.ENDED, instance=TWO)]
 CLUSTERS = st.builds(
     ClusterFacts,
     node=NODES,
@@ -55,6 +63,8 @@ CLUSTERS = st.builds(
     approved_unseen=st.sampled_from([(), (), ("system:bootstrappers:regrow:worker",)]),
     api_server=st.just(API_SERVER),
     image_tags=st.sampled_from([{VERSION_TAG: "v1.36.1"}, {VERSION_TAG: "v1.36.1"}, {VERSION_TAG: "x"}, {}, Absent()]),
+    admission=ADMISSIONS | ADMISSIONS | st.just(Absent()),
+    all_joins=st.lists(st.sampled_from(OTHERS), max_size=2).map(tuple),
 )
 FACTS = st.builds(
     JoinFacts,
@@ -66,6 +76,7 @@ FACTS = st.builds(
     cluster_facts=CLUSTERS,
 )
 OWN = ("instance", "groups", "joins", "approvals")
+OF_CONTROL_PLANES = ("admission", "all_joins")
 OF_CLUSTER = tuple(field.name for field in fields(ClusterFacts))
 
 
@@ -91,12 +102,20 @@ def test_a_token_is_made_only_for_a_launch_of_which_everything_is_proved(facts: 
     assert instance.state in (InstanceState.PENDING, InstanceState.RUNNING)
     assert entry is not None
     assert entry.lifecycle_state in ("Pending", "Pending:Wait", "InService")
-    assert (seen.role, instance.group) == (Role.WORKER, seen.name)
+    assert (seen.role, instance.group) == (decision.arriving.role, seen.name)
+    if seen.role is Role.CONTROL_PLANE:
+        assert isinstance(cluster.admission, Admission)
+        assert (cluster.admission.instance, cluster.admission.until > now) == (ONE, True)
+        assert isinstance(cluster.all_joins, tuple)
+        assert OTHERS[0] not in cluster.all_joins
+    else:
+        assert seen.role is Role.WORKER
     assert now < instance.launched_at + DEADLINE
     assert facts.approvals == () or instance.launched_at != NOW
     assert (cluster.node, cluster.version) == (Absent(), "v1.36.3")
     assert cluster.image_tags == {VERSION_TAG: "v1.36.1"}
     assert (cluster.signing, cluster.approved_unseen) == ((), ())
+    assert decision.arriving.record is None or decision.arriving.record.role is seen.role
     open_records = [record for record in facts.joins if record.open]
     assert open_records in ([], [decision.arriving.record])
     assert all(record.busy_until <= now or record.state is JoinState.ISSUED for record in open_records)
@@ -107,7 +126,8 @@ def test_a_token_is_made_only_for_a_launch_of_which_everything_is_proved(facts: 
 @given(FACTS, TIMES, st.sets(st.sampled_from([*OWN, *OF_CLUSTER]), min_size=1))
 def test_knowing_less_never_gives_and_never_takes(facts: JoinFacts, now: datetime, names: set[str]) -> None:
     whole, less = decide(facts, now, DEADLINE), decide(without(facts, names), now, DEADLINE)
-    assert not isinstance(less, Mint)
+    of_a_worker = isinstance(whole, Mint) and whole.arriving.role is Role.WORKER
+    assert not isinstance(less, Mint) or (of_a_worker and names <= set(OF_CONTROL_PLANES))
     if isinstance(less, Revoke):
         assert isinstance(whole, Revoke)
         assert less.record == whole.record

@@ -13,11 +13,11 @@ import pytest
 
 from functions.cluster.facts import Absent
 from functions.cluster.joining import Approval, JoinState
-from functions.cluster.machine import VERSION_TAG, Group, InstanceState, Role
+from functions.cluster.machine import GROUP_TAG, ROLE_TAG, VERSION_TAG, Group, InstanceState, Role
 from functions.errors import ConfigurationError, ConflictError, PermanentError, RetryableError
 from functions.join.token import draw
 from tests.unit.functions.builders import CLUSTER, NOW, ONE, TWO, WORKERS, group, member, node
-from tests.unit.functions.join.mint.launches import API_SERVER, DEADLINE, IMAGE, denied, join, launched
+from tests.unit.functions.join.mint.launches import API_SERVER, DEADLINE, IMAGE, admission, denied, join, launched
 from tests.unit.functions.join.mint.mint_world import Call, MintWorld
 
 OURS = "system:bootstrappers:regrow:worker"
@@ -408,3 +408,111 @@ def test_what_the_group_and_the_image_are_called_comes_from_aws_alone() -> None:
 def test_the_approval_of_an_earlier_launch_is_no_proof_against_this_one() -> None:
     world = MintWorld(approvals=(Approval(ONE, NOW - timedelta(days=1), denied="it asked for too much"),))
     assert world.did() == "minted"
+
+
+# --- control planes
+
+MASTERS = (group(member(ONE, "Pending:Wait"), role=Role.CONTROL_PLANE),)
+
+
+def a_control_plane(**changes: Any) -> MintWorld:
+    whole: dict[str, Any] = {"groups": MASTERS, "admission": admission()}
+    return MintWorld(**(whole | changes))
+
+
+def test_a_control_plane_that_is_admitted_has_a_token_of_its_own_group_and_a_record_that_says_so() -> None:
+    world = a_control_plane()
+    assert world.did() == "minted"
+    ((_, token),) = world.secrets.values()
+    assert token.group == "system:bootstrappers:regrow:control-plane"
+    assert world.record
+    assert world.record.role is Role.CONTROL_PLANE
+    assert_one_token_and_its_bundle(world)
+    assert world.violations == []
+
+
+@pytest.mark.parametrize(
+    ("admitted", "reason"),
+    [
+        (Absent(), "no control plane is admitted"),
+        (admission(instance=TWO), f"{TWO} is admitted as a control plane, not this machine"),
+        (admission(until=NOW), "its admission is over, or almost: it ends at 12:00:00Z"),
+    ],
+)
+def test_a_control_plane_that_is_not_admitted_waits_and_leaves_no_trace(admitted: Any, reason: str) -> None:
+    world = a_control_plane(admission=admitted)
+    assert world.mint() == {"did": "held", "machine": ONE, "reason": reason}
+    assert_nothing_is_left(world)
+    assert world.joins == {}
+    world.admission = admission()
+    assert world.did() == "minted"
+
+
+@pytest.mark.parametrize("state", [JoinState.MINTING, JoinState.ISSUED])
+def test_a_control_plane_waits_for_another_one_that_is_joining_and_gets_its_token_after_it(state: JoinState) -> None:
+    others = join(state, instance=TWO, role=Role.CONTROL_PLANE)
+    world = a_control_plane(joins={others.launch: others})
+    assert world.mint()["reason"] == f"{TWO} is joining as a control plane"
+    assert world.joins == {others.launch: others}
+    world.joins = {others.launch: replace(others, state=JoinState.ENDED)}
+    assert world.did() == "minted"
+    assert_one_token_and_its_bundle(world)
+
+
+def test_a_control_plane_whose_admission_is_over_keeps_the_token_that_it_joins_with_and_gets_no_other() -> None:
+    world = a_control_plane()
+    assert world.did() == "minted"
+    world.admission = Absent()
+    assert world.did() == "is_minted"
+    assert world.record
+    short = replace(world.record, expires_at=world.now)
+    world.joins = {short.launch: short}
+    before = (dict(world.secrets), dict(world.bundles))
+    assert world.did() == "held"
+    assert (world.secrets, world.bundles) == before
+
+
+def test_a_control_plane_that_has_joined_loses_its_token_whoever_is_admitted() -> None:
+    world = a_control_plane()
+    assert world.did() == "minted"
+    world.node, world.admission = node(ONE), admission(instance=TWO)
+    assert world.did() == "revoked"
+    assert_nothing_is_left(world)
+
+
+@pytest.mark.parametrize("read", ["admission", "joins"])
+def test_whose_turn_it_is_cannot_be_read_and_nothing_is_minted(read: str) -> None:
+    world = a_control_plane()
+    world.before = at(read, 1, failing(RetryableError("no answer")))
+    assert world.mint() == {"did": "held", "machine": ONE, "reason": "unknown: no answer"}
+    assert world.joins == {}
+
+
+def test_nobody_asks_whose_turn_it_is_for_a_worker() -> None:
+    world = MintWorld()
+    world.before = at("admission", 1, failing(RetryableError("no answer")))
+    assert world.did() == "minted"
+    assert {"admission", "joins"}.isdisjoint(world.calls)
+
+
+@pytest.mark.parametrize(("role", "tagged"), [(Role.WORKER, Role.CONTROL_PLANE), (Role.CONTROL_PLANE, Role.WORKER)])
+def test_a_token_never_comes_to_stand_for_another_role_than_it_was_made_for(role: Role, tagged: Role) -> None:
+    world = a_control_plane(groups=(group(member(ONE, "Pending:Wait"), role=role),))
+    assert world.did() == "minted"
+    before = (dict(world.secrets), world.record)
+    world.groups = (group(member(ONE, "Pending:Wait"), role=tagged),)
+    assert world.did() == "refused"
+    assert (world.secrets, world.record) == before
+    world.now = NOW + DEADLINE
+    assert world.did() == "revoked"
+    assert_nothing_is_left(world)
+
+
+def test_e10_a_machine_of_a_group_of_workers_that_is_tagged_and_admitted_as_a_control_plane_joins_as_a_worker() -> None:
+    tagged = launched(tags={GROUP_TAG: WORKERS, ROLE_TAG: "control-plane"})
+    world = MintWorld(instance=tagged, admission=admission())
+    assert world.did() == "minted"
+    ((_, token),) = world.secrets.values()
+    assert token.group == OURS
+    assert world.record
+    assert world.record.role is Role.WORKER
