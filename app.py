@@ -13,11 +13,11 @@ from chalice import Chalice, Rate
 from chalice.app import CloudWatchEvent, SQSEvent
 
 from functions import drill as manual
-from functions import events
-from functions import intake as ways_in
+from functions import intake as way_in
 from functions.edges.alerts import AlertsEdge
 from functions.edges.autoscaling import AutoScalingEdge
 from functions.edges.aws import CONFIG_OF_CALLS, LateClient
+from functions.edges.commands import CommandsEdge
 from functions.edges.ec2 import Ec2Edge
 from functions.edges.functions import JoiningEdge
 from functions.edges.journal import JournalEdge
@@ -27,7 +27,8 @@ from functions.edges.load_balancing import LoadBalancingEdge
 from functions.edges.parameters import read_credentials
 from functions.edges.queues import QueuesEdge
 from functions.edges.table import TableEdge
-from functions.messages import Look
+from functions.messages import CONTROL_PLANE, Look
+from functions.remediate.control_planes import run_control_plane
 from functions.remediate.outside import Outside
 from functions.remediate.reconcile import run_pass
 from functions.remediate.sweep import run_sweep
@@ -37,35 +38,26 @@ if TYPE_CHECKING:
     from functions.join.approving_outside import Outside as ApprovingOutside
     from functions.join.minting_outside import MintingOutside
 
+INTAKES_AT_ONCE = 2  # each hands on ten messages in a tenth of a second; fewer than two Lambda does not take
 PASSES_AT_ONCE = 10  # a storm is worked off by functions that are warm, within what EC2 lets one account ask
 CLUSTER = os.environ.get("REGROW_CLUSTER", "")  # names the queues at deployment
 
 app = Chalice(app_name="regrow")
 
 
-@app.on_cw_event(events.PATTERN)
-def intake(event: CloudWatchEvent) -> None:
+@app.on_sqs_message(queue=f"regrow-{CLUSTER}-inbox", batch_size=10, maximum_concurrency=INTAKES_AT_ONCE)
+def intake(event: SQSEvent) -> None:
     with _journal("intake") as journal:
-        ways_in.take_in(event.to_dict(), _queues(), journal)
-
-
-@app.on_sqs_message(queue=f"regrow-{CLUSTER}-inbox", batch_size=10)
-def inbox(event: SQSEvent) -> None:
-    with _journal("inbox") as journal:
-        ways_in.take_notifications([record.body for record in event], _queues(), journal)
-
-
-@app.on_sqs_message(queue=f"regrow-{CLUSTER}-later", batch_size=1)
-def later(event: SQSEvent) -> None:
-    with _journal("later") as journal:
-        ways_in.take_due([record.body for record in event], _queues(), journal)
+        way_in.take_in([record.body for record in event], _queues(), journal)
 
 
 @app.on_sqs_message(queue=f"regrow-{CLUSTER}-pass.fifo", batch_size=1, maximum_concurrency=PASSES_AT_ONCE)
 def remediate(event: SQSEvent) -> None:
     with _journal("remediate") as journal:
         for record in event:
-            run_pass(Look.from_json(record.body), _outside(journal), _settings(), _now)
+            look = Look.from_json(record.body)
+            run = run_control_plane if look.machine == CONTROL_PLANE else run_pass
+            run(look, _outside(journal), _settings(), _now)
 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES))
@@ -165,7 +157,7 @@ def _credentials(identity: str) -> Credentials:
 def _queues() -> QueuesEdge:
     settings = _settings()
     return QueuesEdge(
-        LateClient("sqs"), pass_queue_url=settings.pass_queue_url, later_queue_url=settings.later_queue_url
+        LateClient("sqs"), pass_queue_url=settings.pass_queue_url, inbox_queue_url=settings.inbox_queue_url
     )
 
 
@@ -196,6 +188,7 @@ def _outside(journal: JournalEdge) -> Outside:
             LateClient("lambda", CONFIG_OF_CALLS), mint=settings.mint_function, approve=settings.approve_function
         ),
         table=_table(),
+        commands=CommandsEdge(LateClient("ssm"), cluster=settings.cluster, beside_arn=settings.topic_arn),
         queues=_queues(),
         alerts=AlertsEdge(LateClient("sns"), topic_arn=settings.topic_arn),
         journal=journal,

@@ -40,18 +40,21 @@ class Settings:
 
     `max_in_flight` is how many machines may have their remains removed at the same time. `detach_deadline` is how
     long volumes of a dead machine may stay attached before a person is told. `launch_suspended` is for how long a group
-    launches no more after three launches in a row were given up.
+    launches no more after three launches in a row were given up. `snapshot_every` is also how old the last snapshot of
+    etcd may be when a member is removed.
     """
 
     cluster: str
     pass_queue_url: str
-    later_queue_url: str
+    inbox_queue_url: str
     table: str
     topic_arn: str
     kubeconfig_path: str
     max_in_flight: int = 2
     detach_deadline: timedelta = timedelta(minutes=6)
     launch_suspended: timedelta = timedelta(hours=1)
+    snapshot_bucket: str = ""
+    snapshot_every: timedelta = timedelta(hours=1)
     policy: Policy = field(default_factory=Policy)
 
     @property
@@ -81,7 +84,7 @@ class Settings:
         settings = cls(
             cluster=read.required("REGROW_CLUSTER", "the cluster's name, as in the tag regrow:cluster"),
             pass_queue_url=read.url("REGROW_PASS_QUEUE_URL", "the URL of the FIFO queue of passes"),
-            later_queue_url=read.url("REGROW_LATER_QUEUE_URL", "the URL of the queue of later looks"),
+            inbox_queue_url=read.url("REGROW_INBOX_QUEUE_URL", "the URL of the inbox"),
             table=read.required("REGROW_TABLE", "the name of the DynamoDB table"),
             topic_arn=read.beginning("REGROW_TOPIC_ARN", "the ARN of the topic for alerts", "arn:"),
             kubeconfig_path=read.required(
@@ -90,6 +93,8 @@ class Settings:
             max_in_flight=read.number("REGROW_MAX_IN_FLIGHT", 2, 1, 100),
             detach_deadline=read.seconds("REGROW_DETACH_DEADLINE_S", 360, 10, 86_400),
             launch_suspended=read.seconds("REGROW_LAUNCH_SUSPENDED_S", 3600, 60, 604_800),
+            snapshot_bucket=read.required("REGROW_SNAPSHOT_BUCKET", "the bucket for snapshots of etcd"),
+            snapshot_every=read.seconds("REGROW_SNAPSHOT_EVERY_S", 3600, 300, 86_400),
             policy=Policy(
                 join_deadline=read.seconds("REGROW_JOIN_DEADLINE_S", 480, 30, 7200),
                 drain=_drain_policy(read),

@@ -56,7 +56,8 @@ class Verdict:
 
     `gone_for_good` is true only for a dead machine that cannot start again. `may_change` is true for a held
     machine when another look could tell more, `quarantined` when what is known of it contradicts itself. `notice` is
-    what a leaving machine leaves for, or before. `group` and `member` are set when they are known.
+    what a leaving machine leaves for, or before. `control_plane` says that it is judged with
+    all others of those. `group` and `member` are set when they are known.
     """
 
     kind: Kind
@@ -67,14 +68,15 @@ class Verdict:
     may_change: bool = False
     quarantined: bool = False
     notice: Notice | None = None
+    control_plane: bool = False
 
     def waits(self, transition: Transition) -> bool:
         """Whether a hook of this transition holds the machine."""
         return self.member is not None and self.member.waits(transition)
 
 
-def assess(facts: Facts) -> Verdict:
-    """Return the verdict on one machine; see the module for the rules."""
+def assess(facts: Facts, line: Role = Role.WORKER) -> Verdict:
+    """Return the verdict on one machine; see the module for the rules. A control plane's is given only in its line."""
     if isinstance(facts.fleet, Unknown):
         return _unknown(facts.fleet)
     place = facts.fleet.place_of(facts.id)
@@ -88,9 +90,14 @@ def assess(facts: Facts) -> Verdict:
 
     if not _belongs(facts, facts.fleet, memory):
         return Verdict(Kind.FOREIGN, f"no managed group of cluster {facts.cluster} has or had it")
-    if Role.CONTROL_PLANE in _roles(facts, group, memory):
-        return Verdict(Kind.HELD, "it is a control-plane machine, which only a person may repair so far", group, member)
-    if Role.WORKER not in _roles(facts, group, memory):
+    roles = _roles(facts, group, memory)
+    if Role.CONTROL_PLANE in roles and line is Role.WORKER:
+        reason = "it is a control plane, which is looked at with all others"
+        return Verdict(Kind.HELD, reason, group, member, control_plane=True)
+    if Role.WORKER in roles and line is Role.CONTROL_PLANE:
+        reason = "some say that it is a control plane, some that it is a worker"
+        return Verdict(Kind.HELD, reason, group, member, quarantined=True)
+    if line not in roles:
         stray = isinstance(facts.instance, Absent) and isinstance(facts.node, Node)
         reason = "neither its group nor itself is tagged with a known regrow:role"
         return Verdict(Kind.HELD, reason, group, member, quarantined=stray)
@@ -187,7 +194,7 @@ def _belongs(facts: Facts, fleet: Fleet, memory: Memory | None) -> bool:
 
 
 def _roles(facts: Facts, group: Group | None, memory: Memory | None) -> set[Role]:
-    """Every role that anything gives the machine: one voice for control plane is enough to keep our hands off."""
+    """Every role that anything gives the machine: one voice for control plane is enough not to treat it as a worker."""
     roles = {group.role if group else None}
     if isinstance(facts.instance, Instance):
         roles.add(facts.instance.role)

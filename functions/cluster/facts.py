@@ -53,6 +53,12 @@ class Case:
     phase: Phase
     group: str | None
     node_name: str | None
+    role: Role = Role.WORKER
+
+
+def in_flight(cases: Iterable[Case]) -> frozenset[InstanceId]:
+    """Return the workers whose remains are being removed. Control planes wait for each other; no worker does."""
+    return frozenset(case.instance for case in cases if case.phase is Phase.CLEANING and case.role is Role.WORKER)
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,7 @@ class Memory:
     case: Case | None
     record: Record | None
     pauses: tuple[Pause, ...]
-    in_flight: frozenset[InstanceId]
+    in_flight: frozenset[InstanceId]  # workers whose remains are being removed
     joins: tuple[JoinRecord, ...] = ()
     approvals: tuple[Approval, ...] = ()
     abandoned: tuple[Abandoned, ...] = ()

@@ -19,7 +19,10 @@ NODE_USER_PREFIX = "system:node:"
 NODES_GROUP = "system:nodes"
 BOOTSTRAPPERS_GROUP = "system:bootstrappers"
 AUTHENTICATED_GROUP = "system:authenticated"
-TOKEN_GROUPS = {Role.WORKER: "system:bootstrappers:regrow:worker"}  # never kubeadm's own: it is approved unseen
+TOKEN_GROUPS = {  # never kubeadm's own: it is approved unseen
+    Role.WORKER: "system:bootstrappers:regrow:worker",
+    Role.CONTROL_PLANE: "system:bootstrappers:regrow:control-plane",
+}
 CLIENT_SIGNER = "kubernetes.io/kube-apiserver-client-kubelet"
 SERVING_SIGNER = "kubernetes.io/kubelet-serving"
 
@@ -66,6 +69,18 @@ class JoinRecord:
     @property
     def open(self) -> bool:
         return self.state is not JoinState.ENDED
+
+
+@dataclass(frozen=True)
+class Admission:
+    """The remediator's word that etcd is ready for one more member, and whose machine that is. Times are UTC.
+
+    Only it can see etcd. It names another machine no sooner than `until`, or than the record of this one has ended.
+    """
+
+    instance: InstanceId
+    until: datetime
+    written_at: datetime
 
 
 @dataclass(frozen=True)

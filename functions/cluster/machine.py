@@ -33,6 +33,7 @@ LAUNCH_PROCESS = "Launch"  # of Auto Scaling (user guide, suspend and resume pro
 HOOK_PREFIX = "regrow-"  # of the lifecycle hooks that are ours to complete; a group may have others for others
 SUSPENDED_UNTIL_TAG = "regrow:launch-suspended-until"
 SUSPENDED_BECAUSE_TAG = "regrow:launch-suspended-because"
+API_TARGET_GROUP_TAG = "regrow:api-target-group"  # of a group of control planes: the ARN
 VERSION_TAG = "regrow:kubernetes-version"  # of an image: the version of its kubeadm and kubelet, such as v1.36.3
 
 
@@ -183,11 +184,18 @@ class Group:
     classic_load_balancers: tuple[str, ...] = ()  # by name
     suspended: frozenset[str] = frozenset()  # names of Auto Scaling processes, such as Launch
     launch_suspended_until: datetime | None = None  # by us; from our tag on the group
+    api_target_group: str | None = None  # ARN; of control planes, which Regrow registers and Auto Scaling does not
 
     @property
     def load_balancers(self) -> tuple[str, ...]:
         """Every one that its machines are targets of, as in `Target.of`."""
-        return self.target_groups + self.classic_load_balancers
+        ours = (self.api_target_group,) if self.api_target_group and not self.attached else ()
+        return (*ours, *self.target_groups, *self.classic_load_balancers)
+
+    @property
+    def attached(self) -> bool:
+        """Whether Auto Scaling registers its machines with the API's load balancer by itself."""
+        return self.api_target_group in self.target_groups
 
     def member(self, instance: InstanceId) -> Member | None:
         return next((member for member in self.members if member.id == instance), None)

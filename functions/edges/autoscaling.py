@@ -11,6 +11,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from functions.cluster.machine import (
+    API_TARGET_GROUP_TAG,
     CLUSTER_TAG,
     HOOK_PREFIX,
     LAUNCH_PROCESS,
@@ -133,6 +134,7 @@ def _group(raw: dict[str, Any], cluster: str, warm_pool: list[dict[str, Any]]) -
         classic_load_balancers=tuple(raw.get("LoadBalancerNames", [])),
         suspended=frozenset(process["ProcessName"] for process in raw.get("SuspendedProcesses", [])),
         launch_suspended_until=_moment(tags.get(SUSPENDED_UNTIL_TAG)),
+        api_target_group=tags.get(API_TARGET_GROUP_TAG),
     )
 
 

@@ -46,6 +46,7 @@ _PERSON_MUST_MEND = frozenset(
         "AccessDenied",
         "AccessDeniedException",
         "AuthorizationError",
+        "InvalidDocument",
         "UnauthorizedOperation",
         "ParameterNotFound",
         "ResourceNotFoundException",
@@ -72,3 +73,11 @@ def speaking_to(service: str, what: str) -> Iterator[None]:
         raise RetryableError(message) from error
     except (BotoCoreError, ResponseParserError) as error:
         raise RetryableError(f"{service} {what}: {error}") from error
+
+
+def instances_arn(beside_arn: str) -> str:
+    """Return what the ARNs of the instances begin with in the partition, region and account of any other ARN."""
+    parts = beside_arn.split(":")
+    if len(parts) < 6 or parts[0] != "arn" or not all((parts[1], parts[3], parts[4])):
+        raise ConfigurationError(f"{beside_arn!r} is no ARN with a region and an account")
+    return f"arn:{parts[1]}:ec2:{parts[3]}:{parts[4]}:instance/"

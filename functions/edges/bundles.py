@@ -12,8 +12,8 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from functions.cluster.machine import CLUSTER_TAG, InstanceId
-from functions.edges.aws import code, speaking_to
-from functions.errors import ConfigurationError, ConflictError
+from functions.edges.aws import code, instances_arn, speaking_to
+from functions.errors import ConflictError
 from functions.join.delivery import Bundle
 
 ID_TAG = "regrow:token"  # the public half of the token that is in it
@@ -25,10 +25,7 @@ class BundlesEdge:
     def __init__(self, client: Any, *, cluster: str, beside_arn: str) -> None:
         self._client = client
         self._cluster = cluster
-        parts = beside_arn.split(":")
-        if len(parts) < 6 or parts[0] != "arn" or not all((parts[1], parts[3], parts[4])):
-            raise ConfigurationError(f"{beside_arn!r} is no ARN with a region and an account")
-        self._instances_arn = f"arn:{parts[1]}:ec2:{parts[3]}:{parts[4]}:instance/"
+        self._instances_arn = instances_arn(beside_arn)
 
     def put(self, bundle: Bundle) -> None:
         machine = bundle.token.machine

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
+from functions.cluster.etcd import EtcdPod
 from functions.cluster.facts import Absent
 from functions.cluster.machine import (
     CORDONED_ANNOTATION,
@@ -30,6 +31,8 @@ from functions.remediate.outside import Blocked
 _FINISHED_PHASES = frozenset({"Succeeded", "Failed"})
 _NODES_A_PAGE = 100  # some 15 KB each
 _MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
+_ETCD_PODS = "component=etcd,tier=control-plane"  # kubeadm's labels of its static pod
+_ETCD_URL_ANNOTATION = "kubeadm.kubernetes.io/etcd.advertise-client-urls"
 _OPT_OUTS = (("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"), ("regrow.dev/do-not-evict", "true"))
 _OUT_OF_SERVICE = Taint(OUT_OF_SERVICE_TAINT, "NoExecute", "nodeshutdown")
 
@@ -64,6 +67,18 @@ class KubernetesEdge:
     def attachments_of(self, node_name: str) -> tuple[str, ...]:
         found = self._api.list("list VolumeAttachments", "StorageV1Api", "list_volume_attachment")
         return tuple(raw["metadata"]["name"] for raw in found if raw["spec"]["nodeName"] == node_name)
+
+    def etcd_pods(self) -> tuple[EtcdPod, ...]:
+        """Only mirrors of static pods that are on a Node: of any other pod, whoever made it chose the labels."""
+        found = self._api.list(
+            "list etcd's Pods", "CoreV1Api", "list_namespaced_pod", namespace="kube-system", label_selector=_ETCD_PODS
+        )
+        return tuple(
+            EtcdPod(raw["spec"]["nodeName"], annotations.get(_ETCD_URL_ANNOTATION, ""), raw["metadata"]["uid"])
+            for raw in found
+            if _MIRROR_ANNOTATION in (annotations := raw["metadata"].get("annotations", {}))
+            and raw.get("spec", {}).get("nodeName")
+        )
 
     def cordon(self, node: Node, notice: Notice | None, *, drains: bool, at: datetime) -> None:
         """Also write down when the drain began, once: a cordon by somebody else does not say."""

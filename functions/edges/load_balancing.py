@@ -55,6 +55,11 @@ class LoadBalancingEdge:
         with speaking_to("Elastic Load Balancing", "DeregisterTargets"), _is_success(_GONE):
             self._client.deregister_targets(TargetGroupArn=load_balancer, Targets=[{"Id": instance}])
 
+    def healthy(self, target_group: str) -> frozenset[InstanceId]:
+        with speaking_to("Elastic Load Balancing", "DescribeTargetHealth"):
+            seen = self._client.describe_target_health(TargetGroupArn=target_group)["TargetHealthDescriptions"]
+        return frozenset(InstanceId(one["Target"]["Id"]) for one in seen if one["TargetHealth"]["State"] == "healthy")
+
     def _target(self, instance: InstanceId, target_group: str) -> Target | None:
         with speaking_to("Elastic Load Balancing", "DescribeTargetHealth"):
             try:

@@ -5,6 +5,9 @@
     machine   INSTANCE    what we wrote down about a machine while it was well
     join      LAUNCH      what one launch of an instance may join as; only the minter writes it
     approval  LAUNCH      what was approved for that launch; only the approver writes it
+    control-plane  admission  which machine may join as a control plane; only the remediator writes it
+    control-plane  lease      who is changing etcd's membership, or letting a machine in, just now
+    control-plane  snapshot   the last one of etcd that was verified and stored
     key       SHA-256     which launch a client key was let through for; only the approver writes it
     abandoned GROUP#INSTANCE  a launch that was given up, since the last one of its group that joined
     pause     SUBJECT     a person's word to leave a cluster, a group or a machine alone
@@ -23,8 +26,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from functions.cluster.facts import Abandoned, Case, Memory, Pause, Phase, Record
-from functions.cluster.joining import Approval, JoinRecord, JoinState
+from functions.cluster.etcd import Snapshot
+from functions.cluster.facts import Abandoned, Absent, Case, Memory, Pause, Phase, Record, in_flight
+from functions.cluster.joining import Admission, Approval, JoinRecord, JoinState
 from functions.cluster.machine import InstanceId, Role
 from functions.edges.aws import code, speaking_to
 from functions.errors import ConflictError, RefusedError
@@ -32,6 +36,7 @@ from functions.errors import ConflictError, RefusedError
 HISTORY_KEPT = timedelta(days=30)
 ABANDONED_KEPT = timedelta(days=1)
 _HOUR = timedelta(hours=1)
+_CONTROL_PLANE = "control-plane"
 
 
 class TableEdge:
@@ -48,7 +53,7 @@ class TableEdge:
             case=cases.get(instance),
             record=_record(record) if record else None,
             pauses=tuple(pause for pause in self.pauses() if pause.until > now),
-            in_flight=frozenset(case.instance for case in cases.values() if case.phase is Phase.CLEANING),
+            in_flight=in_flight(cases.values()),
             joins=self.joins_of(instance),
             approvals=self.approvals_of(instance),
             abandoned=self.abandoned(now=now),
@@ -71,6 +76,55 @@ class TableEdge:
             item["expires_at"] = int(keep_until.timestamp())
         if not self._put(item, only_over=_join_attributes(instead_of) if instead_of else {}):
             raise ConflictError(f"the join record of {record.instance} is another one by now")
+
+    def admission(self) -> Admission | Absent:
+        item = self._get(_CONTROL_PLANE, "admission")
+        if item is None:
+            return Absent()
+        return Admission(
+            instance=InstanceId(item["instance"]),
+            until=datetime.fromisoformat(item["until"]),
+            written_at=datetime.fromisoformat(item["written_at"]),
+        )
+
+    def admit(self, admission: Admission, *, now: datetime) -> bool:
+        """Write it unless another machine's holds; return whether it was written."""
+        item = {
+            "pk": _CONTROL_PLANE,
+            "sk": "admission",
+            "instance": admission.instance,
+            "until": admission.until.isoformat(),
+            "written_at": admission.written_at.isoformat(),
+            "expires_at": int((admission.until + _HOUR).timestamp()),
+            "until_s": int(admission.until.timestamp()),
+        }
+        free = "until_s <= :now OR instance = :instance"
+        return self._put(item, condition=(free, {":now": int(now.timestamp()), ":instance": admission.instance}))
+
+    def end_admission(self, instance: InstanceId) -> None:
+        """The next one may be let in; another machine's admission stays."""
+        found = self.admission()
+        if isinstance(found, Admission) and found.instance == instance:
+            self._delete(_CONTROL_PLANE, "admission", only_if=("instance = :instance", {":instance": instance}))
+
+    def take_lease(self, holder: str, *, now: datetime, until: datetime) -> bool:
+        """Whether nobody else is changing etcd's membership; who has it may take it again."""
+        expires_s = int(until.timestamp())
+        item = {"pk": _CONTROL_PLANE, "sk": "lease", "holder": holder, "until_s": expires_s, "expires_at": expires_s}
+        free = "until_s <= :now OR holder = :holder"
+        return self._put(item, condition=(free, {":now": int(now.timestamp()), ":holder": holder}))
+
+    def end_lease(self, holder: str) -> None:
+        self._delete(_CONTROL_PLANE, "lease", only_if=("holder = :holder", {":holder": holder}))
+
+    def snapshot_at(self) -> datetime | None:
+        """When the last snapshot of etcd was taken that was verified and stored."""
+        item = self._get(_CONTROL_PLANE, "snapshot")
+        return datetime.fromisoformat(item["at"]) if item else None
+
+    def note_snapshot(self, snapshot: Snapshot, *, at: datetime) -> None:
+        item = {"pk": _CONTROL_PLANE, "sk": "snapshot", "at": at.isoformat(), "key": snapshot.key}
+        self._put(item | {"bytes": snapshot.size_bytes, "hash": snapshot.hash, "revision": snapshot.revision})
 
     def approvals_of(self, instance: InstanceId) -> tuple[Approval, ...]:
         return tuple(_approval(item) for item in self._query("approval", f"{instance}#"))
@@ -123,7 +177,7 @@ class TableEdge:
         return tuple(_record(item) for item in self._query("machine"))
 
     def open_case(self, case: Case, *, max_in_flight: int) -> None:
-        """Write the case and take a place for it in one transaction.
+        """Write the case and take a place for it in one transaction. Control planes share one place of their own.
 
         The places are what really limits the machines in flight: two passes can count the same cases, but only one
         of them can have a place.
@@ -131,12 +185,14 @@ class TableEdge:
         if self._get("case", case.instance):
             return
         taken = {item["sk"]: item["machine"] for item in self._query("flight")}
-        for place in map(str, range(max_in_flight)):
+        ours = [_CONTROL_PLANE] if case.role is Role.CONTROL_PLANE else [str(place) for place in range(max_in_flight)]
+        for place in ours:
             if place in taken:
                 continue
             if self._write_with_place(case, place) or self._get("case", case.instance):
                 return  # written by us, or by another pass in this very moment
-        raise RefusedError(f"all {max_in_flight} places for machines in flight are taken: {sorted(taken.values())}")
+        holders = sorted(holder for place, holder in taken.items() if place in ours)
+        raise RefusedError(f"all {len(ours)} places for machines in flight are taken: {holders}")
 
     def _write_with_place(self, case: Case, place: str) -> bool:
         flight = {"pk": "flight", "sk": place, "machine": case.instance}
@@ -146,6 +202,7 @@ class TableEdge:
             "opened_at": case.opened_at.isoformat(),
             "phase": case.phase.value,
             "place": place,
+            "role": case.role.value,
             **({"group": case.group} if case.group else {}),
             **({"node_name": case.node_name} if case.node_name else {}),
         }
@@ -310,9 +367,17 @@ class TableEdge:
                 raise
         return True
 
-    def _delete(self, pk: str, sk: str) -> None:
+    def _delete(self, pk: str, sk: str, *, only_if: tuple[str, dict[str, Any]] | None = None) -> None:
+        """An item that is gone, or is not as `only_if` says any more, is success."""
+        options: dict[str, Any] = {}
+        if only_if:
+            options = {"ConditionExpression": only_if[0], "ExpressionAttributeValues": _plain_to_item(only_if[1])}
         with speaking_to("DynamoDB", "DeleteItem"):
-            self._client.delete_item(TableName=self._table, Key=_plain_to_item({"pk": pk, "sk": sk}))
+            try:
+                self._client.delete_item(TableName=self._table, Key=_plain_to_item({"pk": pk, "sk": sk}), **options)
+            except ClientError as error:
+                if code(error) != "ConditionalCheckFailedException":
+                    raise
 
 
 def _plain_to_item(plain: dict[str, Any]) -> dict[str, dict[str, str]]:
@@ -331,6 +396,7 @@ def _case(item: dict[str, Any]) -> Case:
         phase=Phase(item["phase"]),
         group=item.get("group"),
         node_name=item.get("node_name"),
+        role=Role(item.get("role", Role.WORKER.value)),
     )
 
 

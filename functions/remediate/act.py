@@ -12,8 +12,10 @@ from functions.errors import ConfigurationError, RefusedError, RetryableError
 from functions.remediate.outside import Outside
 from functions.remediate.plan import (
     LATER,
+    Admit,
     Approve,
     AwaitDetach,
+    AwaitQuorum,
     AwaitReplacement,
     CloseCase,
     CompleteHook,
@@ -25,21 +27,26 @@ from functions.remediate.plan import (
     Evict,
     Fence,
     ForgetAbandoned,
+    ForgetCertificates,
     GiveUpLaunch,
     Heartbeat,
     JoinLoadBalancers,
     LeaveLoadBalancers,
     LookAgain,
     Mint,
+    MoveLeader,
     OpenCase,
     Plan,
     Release,
+    RemoveMember,
     Restore,
     Revoke,
     Step,
     SuspendLaunch,
+    TakeSnapshot,
+    UploadCertificates,
 )
-from functions.remediate.steps import drain, hooks, joining, node, serving, volumes
+from functions.remediate.steps import drain, etcd, hooks, joining, node, serving, volumes
 from functions.remediate.steps.waiting import Unchanged, Waiting
 from functions.settings import Settings
 
@@ -91,7 +98,7 @@ def _take(step: Step, facts: Facts, outside: Outside, settings: Settings, at: da
     """Take one step. None: something was done about it."""
     match step:
         case OpenCase():
-            case = Case(step.instance, at, Phase.CLEANING, step.group, step.node_name)
+            case = Case(step.instance, at, Phase.CLEANING, step.group, step.node_name, step.role)
             outside.table.open_case(case, max_in_flight=settings.max_in_flight)
         case Cordon():
             node.cordon(step, outside.kubernetes, at=at)
@@ -126,6 +133,20 @@ def _take(step: Step, facts: Facts, outside: Outside, settings: Settings, at: da
             return joining.revoke(step, outside)
         case Approve():
             return joining.approve(step, outside)
+        case Admit():
+            return etcd.admit(step, outside, at=at, join_deadline=settings.join_deadline)
+        case UploadCertificates():
+            etcd.upload_certificates(step, outside)
+        case ForgetCertificates():
+            return etcd.forget_certificates(step, outside)
+        case TakeSnapshot():
+            return etcd.take_snapshot(step, outside, at=at, bucket=settings.snapshot_bucket)
+        case MoveLeader():
+            return etcd.move_leader(step, outside)
+        case RemoveMember():
+            return etcd.remove_member(step, outside, at=at)
+        case AwaitQuorum():
+            return etcd.await_quorum(step, outside, at=at)
         case GiveUpLaunch():
             return joining.give_up_launch(step, outside, at=at)
         case CountAbandoned():

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from functions.cluster.etcd import Etcd, EtcdMember, EtcdPod, Snapshot
 from functions.cluster.facts import Abandoned, Absent, Case, Memory, Pause, Record
-from functions.cluster.joining import JoinRecord
+from functions.cluster.joining import Admission, JoinRecord
 from functions.cluster.machine import Group, Instance, InstanceId, Node, Pod, Target, Transition
 from functions.cluster.notice import Notice, ScheduledEvent
-from functions.messages import Look
+from functions.messages import Look, Order
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,9 @@ class LoadBalancing(Protocol):
     def deregister(self, instance: InstanceId, load_balancer: str) -> None:
         """An instance that is not registered, or a load balancer that is gone, is success."""
 
+    def healthy(self, target_group: str) -> frozenset[InstanceId]:
+        """Which instances pass their health checks there."""
+
 
 class Kubernetes(Protocol):
     def node(self, name: str) -> Node | Absent: ...
@@ -101,6 +105,9 @@ class Kubernetes(Protocol):
     def pods_on(self, node_name: str) -> tuple[Pod, ...]: ...
 
     def attachments_of(self, node_name: str) -> tuple[str, ...]: ...
+
+    def etcd_pods(self) -> tuple[EtcdPod, ...]:
+        """The static pods of etcd as the API server mirrors them."""
 
     def cordon(self, node: Node, notice: Notice | None, *, drains: bool, at: datetime) -> None:
         """Also write down why; when the Node is to be drained also since when, and keep load balancers away."""
@@ -123,6 +130,28 @@ class Kubernetes(Protocol):
 
     def delete_node(self, name: str, uid: str) -> None:
         """Only under its uid; a Node that is gone is success."""
+
+
+class Commands(Protocol):
+    """What a control plane's own machine does with etcd and kubeadm. Never ask one that is dead or on its way out."""
+
+    def etcd(self, on: InstanceId) -> Etcd:
+        """The members as a linearizable read lists them, with what each answered about itself."""
+
+    def remove_member(self, on: InstanceId, member: EtcdMember) -> str | None:
+        """None when it is removed or gone already, else why the machine refused: it has looked again by itself."""
+
+    def move_leader(self, on: InstanceId, to: EtcdMember) -> None:
+        """One that leads already is success."""
+
+    def take_snapshot(self, on: InstanceId, *, bucket: str, key: str) -> Snapshot:
+        """One that was verified before it was stored."""
+
+    def upload_certificates(self, on: InstanceId, *, for_instance: InstanceId) -> datetime:
+        """For one machine, which alone can read the key; return when they expire."""
+
+    def forget_certificates(self, on: InstanceId) -> None:
+        """None there is success."""
 
 
 class Table(Protocol):
@@ -159,11 +188,30 @@ class Table(Protocol):
 
     def unsay(self, key: str) -> None: ...
 
+    def admission(self) -> Admission | Absent:
+        """Which machine may join as a control plane, and until when."""
+
+    def admit(self, admission: Admission, *, now: datetime) -> bool:
+        """Write it unless another machine's holds; return whether it was written."""
+
+    def end_admission(self, instance: InstanceId) -> None: ...
+
+    def take_lease(self, holder: str, *, now: datetime, until: datetime) -> bool:
+        """Whether nobody else is changing etcd's membership just now; who has it may take it again."""
+
+    def end_lease(self, holder: str) -> None: ...
+
+    def snapshot_at(self) -> datetime | None:
+        """When the last snapshot of etcd was taken that was verified and stored."""
+
+    def note_snapshot(self, snapshot: Snapshot, *, at: datetime) -> None: ...
+
     def write_history(self, instance: InstanceId, at: datetime, entry: dict[str, object]) -> None: ...
 
 
 class Queues(Protocol):
-    def look_now(self, look: Look, deduplication_id: str) -> None: ...
+    def look_now(self, *orders: Order) -> None:
+        """Each is tried, whatever becomes of the others."""
 
     def look_later(self, look: Look, *, now: datetime, after: timedelta) -> None: ...
 
@@ -190,6 +238,7 @@ class Outside:
     kubernetes: Kubernetes
     joining: Joining
     table: Table
+    commands: Commands
     queues: Queues
     alerts: Alerts
     journal: Journal

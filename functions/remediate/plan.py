@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from functions.cluster.machine import InstanceId, Pod, Transition
+from functions.cluster.etcd import EtcdMember
+from functions.cluster.machine import InstanceId, Pod, Role, Transition
 from functions.cluster.notice import Notice
 
 AT_ONCE = timedelta(0)
@@ -21,6 +22,7 @@ class OpenCase:
     group: str | None
     node_name: str | None
     reason: str
+    role: Role = Role.WORKER
 
 
 @dataclass(frozen=True)
@@ -180,6 +182,69 @@ class Approve:
 
 
 @dataclass(frozen=True)
+class Admit:
+    """Write down, under the lease, that this machine and no other may join etcd now; `wanted` voters it makes then."""
+
+    instance: InstanceId
+    asked: InstanceId
+    wanted: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class UploadCertificates:
+    """Have a healthy control plane leave the cluster's certificates for one machine that was admitted."""
+
+    instance: InstanceId
+    asked: InstanceId
+    reason: str
+
+
+@dataclass(frozen=True)
+class ForgetCertificates:
+    """Have them deleted, and let the next machine be admitted. What fails is tried again; nothing waits for it."""
+
+    instance: InstanceId
+    asked: InstanceId | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class TakeSnapshot:
+    """Have a snapshot of etcd taken, verified and stored. One that fails is told; nothing waits for it."""
+
+    asked: InstanceId
+    reason: str
+
+
+@dataclass(frozen=True)
+class MoveLeader:
+    """Let another member lead before this one goes. One that cannot be moved is elected anew: nothing waits for it."""
+
+    asked: InstanceId
+    to: EtcdMember
+    reason: str
+
+
+@dataclass(frozen=True)
+class RemoveMember:
+    """Take this member out of etcd, by another one, if its quorum holds at that very moment."""
+
+    member: EtcdMember
+    asked: InstanceId
+    dead: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class AwaitQuorum:
+    """Wait, and tell a person, since etcd's membership must not be changed now."""
+
+    of: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class GiveUpLaunch:
     """Keep what the machine said while it booted, and tell a person why its launch is given up."""
 
@@ -241,6 +306,7 @@ class LookAgain:
 Step = (
     OpenCase | Cordon | Fence | Restore | DeletePods | Evict | DeleteOverdue | LeaveLoadBalancers | JoinLoadBalancers
     | AwaitDetach | DeleteNode | CompleteHook | Heartbeat | Release | Mint | Revoke | Approve | GiveUpLaunch
+    | Admit | UploadCertificates | ForgetCertificates | TakeSnapshot | MoveLeader | RemoveMember | AwaitQuorum
     | CountAbandoned | SuspendLaunch | ForgetAbandoned | AwaitReplacement | CloseCase | LookAgain
 )  # fmt: skip
 
@@ -253,7 +319,8 @@ class Plan:
 
     @property
     def opens_case(self) -> bool:
-        return any(isinstance(step, OpenCase) for step in self.steps)
+        """Whether it takes one of the workers' places in flight."""
+        return any(isinstance(step, OpenCase) and step.role is Role.WORKER for step in self.steps)
 
     @property
     def ends_a_drain(self) -> bool:
@@ -263,4 +330,4 @@ class Plan:
     @property
     def touches(self) -> bool:
         """Whether any step changes anything; a heartbeat only keeps things as they are."""
-        return any(not isinstance(step, LookAgain | Heartbeat) for step in self.steps)
+        return any(not isinstance(step, LookAgain | Heartbeat | AwaitQuorum) for step in self.steps)

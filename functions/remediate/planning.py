@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from functions.cluster.assess import Kind, Verdict
 from functions.cluster.facts import Absent, Facts, Phase
 from functions.cluster.joining import JoinState
@@ -12,7 +14,6 @@ from functions.cluster.machine import (
     Instance,
     InstanceState,
     Node,
-    Role,
     Transition,
 )
 from functions.cluster.policy import Policy
@@ -44,7 +45,7 @@ def make_plan(verdict: Verdict, facts: Facts, policy: Policy) -> Plan:
         case Kind.LEAVING:
             return Plan(leaving(verdict, facts, policy))
         case Kind.ARRIVING:
-            return Plan(arriving(verdict, facts, policy.join_deadline))
+            return Plan(arriving(verdict, facts, join_until(facts, policy)))
         case Kind.PARKED:
             return Plan((*_revoke(verdict, facts), *_parked(verdict, facts)))
         case Kind.HEALTHY:
@@ -58,12 +59,15 @@ def make_plan(verdict: Verdict, facts: Facts, policy: Policy) -> Plan:
             return Plan((*keep_hooks(verdict, facts).steps, *_hold_token(verdict, facts)))
 
 
-def keep_hooks(verdict: Verdict, facts: Facts) -> Plan:
-    """Neither doubt nor a refusal may let a hook run out: that would end a machine undrained, or one that may join.
+def join_until(facts: Facts, policy: Policy) -> datetime:
+    """Return when a worker's launch is given up."""
+    launched_at = facts.instance.launched_at if isinstance(facts.instance, Instance) else facts.at
+    return launched_at + policy.join_deadline
 
-    A control plane's hooks are left to their time.
-    """
-    if verdict.group is None or verdict.group.role is not Role.WORKER:
+
+def keep_hooks(verdict: Verdict, facts: Facts) -> Plan:
+    """Neither doubt nor a refusal may let a hook run out: that would end a machine undrained, or one that may join."""
+    if verdict.group is None:
         return Plan()
     held = (transition for transition in Transition if verdict.waits(transition))
     return Plan(tuple(Heartbeat(facts.id, verdict.group.name, transition, verdict.reason) for transition in held))

@@ -13,7 +13,7 @@ from functions.cluster.heed import heeded
 from functions.cluster.machine import Node
 from functions.cluster.notice import Notice
 from functions.errors import ConfigurationError, RetryableError
-from functions.messages import Look
+from functions.messages import CONTROL_PLANE, Look, Order
 from functions.remediate.act import Outcome, act
 from functions.remediate.guards import Refusal, guard
 from functions.remediate.observe import observe
@@ -24,7 +24,7 @@ from functions.remediate.telling import alert_once
 from functions.settings import Settings
 
 GIVE_UP_AFTER_TRIES = 6  # then the sweep, which comes every minute, takes over
-_LONGEST_WAIT = timedelta(seconds=10)
+LONGEST_WAIT = timedelta(seconds=10)
 ALERT_EVERY = timedelta(hours=1)
 QUARANTINE_TOLD_EVERY = timedelta(days=1)
 _WAIT_WRITTEN_EVERY = timedelta(hours=1)
@@ -50,24 +50,37 @@ def judge(look: Look, outside: Outside, settings: Settings, *, now: datetime) ->
 
 
 def run_pass(look: Look, outside: Outside, settings: Settings, clock: Callable[[], datetime]) -> Judgement:
-    """Look at one machine and do the next things about it.
+    """Look at one machine and do the next things about it; one that is a control plane is sent to the line of those.
 
     Raises RetryableError when not even the next look can be ordered: the message then stays in the queue.
     """
     judgement = judge(look, outside, settings, now=clock())
-    if refusal := judgement.refusal:
-        hooks = keep_hooks(judgement.verdict, judgement.facts)  # waiting must harm nothing
-        kept = act(hooks, judgement.facts, outside, settings, clock)
-        outcome = Outcome(kept.done, refusal.look_again, f"refused: {refusal.reason}")
+    outcome = carry_out(judgement, outside, settings, clock)
+    if judgement.verdict.control_plane:
+        now = clock()
+        due = Order(Look(CONTROL_PLANE, f"{look.machine}: {look.reason}"), f"of-{look.machine}-{now.isoformat()}")
+        outside.queues.look_now(due)
     else:
-        outcome = act(judgement.plan, judgement.facts, outside, settings, clock)
-    _look_again(look, judgement, outcome, outside, now=clock())
+        _look_again(look, judgement, outcome, outside, now=clock())
+    write_down(look, judgement, outcome, outside, now=clock())
+    return judgement
+
+
+def carry_out(judgement: Judgement, outside: Outside, settings: Settings, clock: Callable[[], datetime]) -> Outcome:
+    """Do what was judged, unless it is refused: then only what keeps the wait from doing harm."""
+    if refusal := judgement.refusal:
+        kept = act(keep_hooks(judgement.verdict, judgement.facts), judgement.facts, outside, settings, clock)
+        return Outcome(kept.done, refusal.look_again, f"refused: {refusal.reason}")
+    return act(judgement.plan, judgement.facts, outside, settings, clock)
+
+
+def write_down(look: Look, judgement: Judgement, outcome: Outcome, outside: Outside, *, now: datetime) -> None:
+    """Log what was seen and done, and keep what matters in the machine's history."""
     _tell(look, judgement, outcome, outside)
     try:
-        _record(look, judgement, outcome, outside, now=clock())
+        _record(look, judgement, outcome, outside, now=now)
     except (RetryableError, ConfigurationError) as error:
         outside.journal.tell("record_failed", machine=look.machine, reason=str(error))
-    return judgement
 
 
 def _look_again(look: Look, judgement: Judgement, outcome: Outcome, outside: Outside, *, now: datetime) -> None:
@@ -77,10 +90,10 @@ def _look_again(look: Look, judgement: Judgement, outcome: Outcome, outside: Out
     again = Look(look.machine, outcome.reason, notice=_still_news(judgement.facts, now))
     if learnt_nothing:
         if look.tries < GIVE_UP_AFTER_TRIES:
-            after = min(_LONGEST_WAIT, timedelta(seconds=2 ** (look.tries + 1)))
+            after = min(LONGEST_WAIT, timedelta(seconds=2 ** (look.tries + 1)))
             outside.queues.look_later(replace(again, tries=look.tries + 1), now=now, after=after)
     elif outcome.look_again == AT_ONCE:
-        outside.queues.look_now(again, f"then-{look.machine}-{now.isoformat()}")
+        outside.queues.look_now(Order(again, f"then-{look.machine}-{now.isoformat()}"))
     else:
         outside.queues.look_later(again, now=now, after=outcome.look_again)
 

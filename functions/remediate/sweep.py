@@ -6,47 +6,25 @@ down healthy machines so that they are known again when EC2 has forgotten them. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from functions.cluster.assess import Kind, Verdict, assess
-from functions.cluster.facts import Absent, Case, Facts, Fleet, Memory, Record, Unknown, known
+from functions.cluster.facts import Absent, Facts, Fleet, Memory, Record
 from functions.cluster.heed import heeded
-from functions.cluster.identity import match
-from functions.cluster.joining import JoinRecord
 from functions.cluster.machine import Group, Instance, InstanceId, InstanceState, Node, Role
-from functions.cluster.notice import Cause, Notice, ScheduledEvent
 from functions.cluster.policy import Policy
 from functions.errors import ConfigurationError, RetryableError
-from functions.messages import Look
+from functions.messages import CONTROL_PLANE, Look, Order
 from functions.remediate.outside import Outside
 from functions.remediate.planning import make_plan
+from functions.remediate.plans.control_plane import needs_pass
+from functions.remediate.reading import Cluster, control_planes, facts_of, read_cluster
 from functions.remediate.reconcile import ALERT_EVERY
 from functions.remediate.telling import alert_once
 from functions.settings import Settings
 
-
-@dataclass(frozen=True)
-class Cluster:
-    """One bulk reading of everything that the sweep compares."""
-
-    groups: tuple[Group, ...]
-    instances: Mapping[InstanceId, Instance]
-    nodes: Mapping[InstanceId, Node]
-    cases: Mapping[InstanceId, Case]
-    records: Mapping[InstanceId, Record]
-    joins: Mapping[InstanceId, tuple[JoinRecord, ...]]
-    announced: Mapping[InstanceId, Notice]
-    scheduled: Mapping[InstanceId, tuple[ScheduledEvent, ...]] | Unknown
-    unread: str | None = None  # why part of it could not be read and is empty here
-
-    @property
-    def machines(self) -> tuple[InstanceId, ...]:
-        """Every machine that anything knows of."""
-        listed = {member.id for group in self.groups for member in group.members}
-        joining = {instance for instance, joins in self.joins.items() if any(join.open for join in joins)}
-        return tuple(sorted(listed | set(self.nodes) | set(self.instances) | set(self.cases) | joining))
+_ETCD_EVERY_MIN = 10  # a look at etcd although nothing seems to be wrong: for snapshots, and what nobody knows of
 
 
 @dataclass(frozen=True)
@@ -67,8 +45,8 @@ def run_sweep(outside: Outside, settings: Settings, *, now: datetime) -> Sweep:
     """
     cluster = read_cluster(outside, settings.cluster, now=now)
     found = find_work(cluster, settings.cluster, settings.policy, now=now)
-    for look in found.looks:
-        outside.queues.look_now(look, f"sweep-{look.machine}-{now:%Y%m%dT%H%M}")
+    if found.looks:
+        outside.queues.look_now(*(Order(look, f"sweep-{look.machine}-{now:%Y%m%dT%H%M}") for look in found.looks))
     for record in found.records:
         outside.table.remember(record)
     _resume_launches(cluster.groups, settings.cluster, outside, now=now)
@@ -115,52 +93,18 @@ def _approve_pending(outside: Outside) -> None:
         outside.journal.tell("approve", did=answer.did, reason=answer.reason)
 
 
-def read_cluster(outside: Outside, cluster: str, *, now: datetime) -> Cluster:
-    groups = outside.autoscaling.groups(cluster)
-    nodes = known(outside.kubernetes.nodes)
-    instances = known(lambda: {instance.id: instance for instance in outside.ec2.fleet(cluster)})
-    cases = known(lambda: {case.instance: case for case in outside.table.cases()})
-    records = known(outside.table.records)
-    joins = known(lambda: _by_machine(outside.table.joins()))
-    announced = known(lambda: outside.ec2.spot_interruptions(now=now))
-    scheduled = known(outside.ec2.all_scheduled_events)
-    for part in (announced, scheduled):
-        if isinstance(part, Unknown):  # what is dead is found without; events mostly bring these
-            outside.journal.tell("announcements_unread", reason=part.reason)
-            outside.journal.count("announcements_unread")
-    unread = (part.reason for part in (instances, cases, records, joins, nodes) if isinstance(part, Unknown))
-    there = {} if isinstance(instances, Unknown) else instances
-    recorded = () if isinstance(records, Unknown) else records
-    return Cluster(
-        groups=groups,
-        instances=there,
-        nodes={} if isinstance(nodes, Unknown) else match(nodes, there.values(), recorded),
-        cases={} if isinstance(cases, Unknown) else cases,
-        records={record.instance: record for record in recorded},
-        joins={} if isinstance(joins, Unknown) else joins,
-        announced={} if isinstance(announced, Unknown) else announced,
-        scheduled=scheduled,
-        unread=next(unread, None),
-    )
-
-
-def _by_machine(joins: tuple[JoinRecord, ...]) -> Mapping[InstanceId, tuple[JoinRecord, ...]]:
-    found: dict[InstanceId, tuple[JoinRecord, ...]] = {}
-    for join in joins:
-        found[join.instance] = (*found.get(join.instance, ()), join)
-    return found
-
-
 def find_work(cluster: Cluster, name: str, policy: Policy, *, now: datetime) -> Sweep:
     """Return what one reading calls for. Pure."""
     machines = cluster.machines
     if cluster.unread:
+        line = control_planes(cluster)
         urgent = tuple(
             Look(machine, reason, notice=cluster.announced.get(machine))
             for machine in machines
-            if (reason := _cannot_wait(machine, cluster))
+            if machine not in line and (reason := _cannot_wait(machine, cluster))
         )
-        return Sweep(len(machines), urgent, held=f"not all could be read: {cluster.unread}")
+        of_etcd = (Look(CONTROL_PLANE, f"the sweep: {cluster.unread}"),) if line else ()
+        return Sweep(len(machines), (*of_etcd, *urgent), held=f"not all could be read: {cluster.unread}")
     if cluster.nodes and not set(cluster.nodes) & set(cluster.instances):
         held = (
             f"EC2 knows none of the {len(cluster.nodes)} instances that the Nodes name: wrong region or account, or "
@@ -170,16 +114,27 @@ def find_work(cluster: Cluster, name: str, policy: Policy, *, now: datetime) -> 
 
     looks: list[Look] = []
     records: list[Record] = []
+    control_plane = set(control_planes(cluster))
+    because: str | None = None
     fleet, alone = (Fleet(cluster.groups, others_known=known_too) for known_too in (True, False))
     for machine in machines:
         others = any(instance != machine for instance in cluster.instances)
-        seen = _facts(machine, cluster, name, now, fleet if others else alone)
+        seen = facts_of(machine, cluster, name, now, fleet if others else alone)
         facts = replace(seen, notice=heeded(seen, policy))
+        if machine in control_plane:
+            verdict = assess(facts, Role.CONTROL_PLANE)
+            if because is None and needs_pass(facts, verdict):
+                because = f"{machine} is {verdict.kind.value}: {verdict.reason}"
+            if record := _new_record(verdict, facts, Role.CONTROL_PLANE):
+                records.append(record)
+            continue
         verdict = assess(facts)
         if reason := _needs_pass(verdict, facts, cluster, policy):
             looks.append(Look(machine, f"the sweep: {reason}", notice=facts.notice))
-        if record := _new_record(verdict, facts):
+        if record := _new_record(verdict, facts, Role.WORKER):
             records.append(record)
+    if control_plane and (because or now.minute % _ETCD_EVERY_MIN == 0):
+        looks.insert(0, Look(CONTROL_PLANE, f"the sweep: {because or 'etcd is looked at from time to time'}"))
     return Sweep(len(machines), tuple(looks), tuple(records))
 
 
@@ -193,30 +148,6 @@ def _cannot_wait(machine: InstanceId, cluster: Cluster) -> str | None:
     if waiting := next((member for member in members if member and member.held), None):
         return f"Auto Scaling: {waiting.lifecycle_state}"
     return "its joining is open" if any(join.open for join in cluster.joins.get(machine, ())) else None
-
-
-def _facts(machine: InstanceId, cluster: Cluster, name: str, now: datetime, fleet: Fleet) -> Facts:
-    return Facts(
-        cluster=name,
-        id=machine,
-        at=now,
-        instance=cluster.instances.get(machine, Absent()),
-        fleet=fleet,
-        memory=Memory(  # pauses and machines in flight are weighed by the pass
-            cluster.cases.get(machine), cluster.records.get(machine), (), frozenset(), cluster.joins.get(machine, ())
-        ),
-        node=cluster.nodes.get(machine, Absent()),
-        told=_told(machine, cluster, now),
-        scheduled=cluster.scheduled if isinstance(cluster.scheduled, Unknown) else cluster.scheduled.get(machine, ()),
-    )
-
-
-def _told(machine: InstanceId, cluster: Cluster, now: datetime) -> Notice | None:
-    """What EC2 says that it will do to a machine; that is as good as the event which may have been lost."""
-    if notice := cluster.announced.get(machine):
-        return notice
-    events = () if isinstance(cluster.scheduled, Unknown) else cluster.scheduled.get(machine, ())
-    return Notice(Cause.MAINTENANCE, events[0].code, now, events[0].not_before) if events else None
 
 
 def _needs_pass(verdict: Verdict, facts: Facts, cluster: Cluster, policy: Policy) -> str | None:
@@ -238,10 +169,10 @@ def _stopped(facts: Facts) -> bool:
     return isinstance(facts.instance, Instance) and facts.instance.state is InstanceState.STOPPED
 
 
-def _new_record(verdict: Verdict, facts: Facts) -> Record | None:
+def _new_record(verdict: Verdict, facts: Facts, role: Role) -> Record | None:
     known_already = isinstance(facts.memory, Memory) and facts.memory.record
     if known_already or verdict.kind is not Kind.HEALTHY:
         return None
     if verdict.group is None or not isinstance(facts.node, Node):
         return None
-    return Record(facts.id, verdict.group.name, Role.WORKER, facts.node.name, facts.node.uid, facts.at)
+    return Record(facts.id, verdict.group.name, role, facts.node.name, facts.node.uid, facts.at)

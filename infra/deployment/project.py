@@ -34,9 +34,7 @@ class Function:
 
 
 FUNCTIONS = (
-    Function("intake", timeout_s=30, memory_mib=512, in_vpc=False),
-    Function("inbox", timeout_s=30, memory_mib=512, in_vpc=False),
-    Function("later", timeout_s=10, memory_mib=512, in_vpc=False),
+    Function("intake", timeout_s=20, memory_mib=512, in_vpc=False),
     Function("remediate", timeout_s=30, memory_mib=1024, in_vpc=True),
     Function("sweep", timeout_s=30, memory_mib=1024, in_vpc=True),
     Function("drill", timeout_s=30, memory_mib=1024, in_vpc=True),
@@ -45,10 +43,11 @@ FUNCTIONS = (
 )
 ENVIRONMENT = {
     "REGROW_PASS_QUEUE_URL": "PassQueueUrl",
-    "REGROW_LATER_QUEUE_URL": "LaterQueueUrl",
+    "REGROW_INBOX_QUEUE_URL": "InboxQueueUrl",
     "REGROW_TABLE": "TableName",
     "REGROW_TOPIC_ARN": "TopicArn",
     "REGROW_KUBECONFIG_PATH": "KubeconfigPath",
+    "REGROW_SNAPSHOT_BUCKET": "SnapshotBucket",
 }
 SETTINGS = (
     "REGROW_MAX_IN_FLIGHT",
@@ -65,6 +64,7 @@ SETTINGS = (
     "REGROW_DRAIN_STUCK_S",
     "REGROW_REBALANCE",
     "REGROW_LAUNCH_SUSPENDED_S",
+    "REGROW_SNAPSHOT_EVERY_S",
 )
 """What the functions have a default for, and a deployment may set; they check the values themselves."""
 

@@ -44,6 +44,7 @@ def verify(project: Project, package: Package, session: Any) -> list[Deployed]:
         if resource["resource_type"] == "cloudwatch_event":
             function_arn = _function_arn(resources, resource["name"].removesuffix("-event"))
             wakes.setdefault(function_arn, []).append(_rule(events, resource, function_arn))
+    _event_rule(events, project.stage)
     digest = base64.b64encode(bytes.fromhex(package.sha256)).decode()
     deployed = []
     for function in FUNCTIONS:
@@ -117,6 +118,17 @@ def _mapping(functions: Any, resource: Mapping[str, Any]) -> str:
     if found.get("State") not in ("Enabled", "Creating", "Enabling", "Updating"):
         raise DeploymentError(f"the mapping of {resource['queue_arn']} is {found.get('State')}; enable it")
     return f"queue {resource['queue']}"
+
+
+def _event_rule(events: Any, cluster: str) -> None:
+    """The remediator's stack has made it; who has disabled it since then has made Regrow deaf."""
+    name = f"regrow-{cluster}-events"
+    try:
+        rule = events.describe_rule(Name=name)
+    except events.exceptions.ResourceNotFoundException as error:
+        raise DeploymentError(f"there is no rule {name}; deploy the remediator's stack again") from error
+    if rule["State"] != "ENABLED":
+        raise DeploymentError(f"rule {name} is {rule['State']}; enable it, or only the sweep notices anything")
 
 
 def _rule(events: Any, resource: Mapping[str, Any], function_arn: str) -> str:

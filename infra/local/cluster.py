@@ -27,7 +27,10 @@ CLUSTER_TEMPLATE = CHECKOUT / "infra/cluster/template.yaml"
 API_ADDRESS = "10.77.0.10"
 POD_NETWORK = "10.200.0.0/14"
 WORKERS = 2
+CONTROL_PLANES = 1
 READY_WITHIN_S = 120.0
+_JOINS_WITHIN_S = 60.0
+"""How much longer it may take for each control plane after the first one: they join one after another."""
 SWEEP_EVERY_S = 5.0
 _SWEEP_EVENT = CHECKOUT / "events" / "sweep.json"
 _HEALTH_CHECK_S = 5  # the shortest that Elastic Load Balancing takes
@@ -48,6 +51,10 @@ class Cluster:
     @property
     def worker_group(self) -> str:
         return f"regrow-{self.name}-worker"
+
+    @property
+    def control_plane_group(self) -> str:
+        return f"regrow-{self.name}-control-plane"
 
     def client(self, service: str) -> Any:
         """A boto3 client of the world's AWS; made once, since that costs more than a call."""
@@ -77,13 +84,17 @@ class Cluster:
 
     def workers(self) -> dict[str, Any]:
         """The workers' group."""
-        answer = self.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[self.worker_group])
+        return self.group(self.worker_group)
+
+    def group(self, name: str) -> dict[str, Any]:
+        """A group as Auto Scaling describes it."""
+        answer = self.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[name])
         group: dict[str, Any] = answer["AutoScalingGroups"][0]
         return group
 
-    def members(self) -> tuple[dict[str, str], int]:
-        """The members of the workers' group, instance to lifecycle state, and the size it wants."""
-        group = self.workers()
+    def members(self, of: str | None = None) -> tuple[dict[str, str], int]:
+        """The members of a group, the workers' if none is named, instance to lifecycle state, and the size it wants."""
+        group = self.group(of or self.worker_group)
         members = {member["InstanceId"]: member["LifecycleState"] for member in group["Instances"]}
         return members, group["DesiredCapacity"]
 
@@ -144,7 +155,9 @@ def enter(world: World) -> Cluster:
     return Cluster(world, boto3.Session())
 
 
-def up(name: str, *, delays: str, workers: int = WORKERS, progress: Progress) -> Cluster:
+def up(
+    name: str, *, delays: str, workers: int = WORKERS, control_planes: int = CONTROL_PLANES, progress: Progress
+) -> Cluster:
     """From nothing to a deployed Regrow and a cluster whose Nodes are all Ready and whose machines are in service.
 
     A world in which that fails is ended again, so that nothing half made is taken for a cluster; its logs stay.
@@ -158,18 +171,21 @@ def up(name: str, *, delays: str, workers: int = WORKERS, progress: Progress) ->
     try:
         cluster = enter(world)
         progress.say("the groups, their roles and the load balancer, from infra/cluster")
-        make_groups(cluster, workers=workers, progress=progress)
+        make_groups(cluster, workers=workers, control_planes=control_planes, progress=progress)
         # While the machines boot: no worker joins before the functions are there that let it in.
         progress.say("Regrow itself, from infra/remediator and `chalice deploy`")
         deploy(cluster, progress)
-        wait_until_ready(cluster, machines=workers + 1, progress=progress)
+        within_s = READY_WITHIN_S + (control_planes - 1) * _JOINS_WITHIN_S
+        wait_until_ready(cluster, machines=workers + control_planes, within_s=within_s, progress=progress)
     except BaseException:
         world.down()
         raise
     return cluster
 
 
-def make_groups(cluster: Cluster, *, workers: int, progress: Progress) -> dict[str, str]:
+def make_groups(
+    cluster: Cluster, *, workers: int, control_planes: int = CONTROL_PLANES, progress: Progress
+) -> dict[str, str]:
     ec2 = cluster.client("ec2")
     ours = [{"Name": "tag:Name", "Values": ["regrow"]}]
     vpc = ec2.describe_vpcs(Filters=ours)["Vpcs"][0]
@@ -183,6 +199,7 @@ def make_groups(cluster: Cluster, *, workers: int, progress: Progress) -> dict[s
         "ApiAddress": API_ADDRESS,
         "ImageId": ec2.describe_images(Owners=["self"])["Images"][0]["ImageId"],
         "WorkerCount": str(workers),
+        "ControlPlaneCount": str(control_planes),
         "HealthCheckIntervalSeconds": str(_HEALTH_CHECK_S),
     }
     template = CLUSTER_TEMPLATE.read_text()
@@ -190,12 +207,12 @@ def make_groups(cluster: Cluster, *, workers: int, progress: Progress) -> dict[s
     return ensure_stack(formation, f"regrow-{cluster.name}-cluster", template, parameters, progress.say)
 
 
-def wait_until_ready(cluster: Cluster, *, machines: int, progress: Progress) -> None:
+def wait_until_ready(cluster: Cluster, *, machines: int, within_s: float = READY_WITHIN_S, progress: Progress) -> None:
     """Wait for as many Ready Nodes as there are machines, all of them in service; say meanwhile what there is.
 
     The machines were launched before anybody listened for that: the sweep, which finds them, is not waited for.
     """
-    deadline = time.monotonic() + READY_WITHIN_S
+    deadline = time.monotonic() + within_s
     swept_s = float("-inf")
     seen = "no control plane yet"
 
@@ -217,7 +234,7 @@ def wait_until_ready(cluster: Cluster, *, machines: int, progress: Progress) -> 
         while not look():
             if time.monotonic() > deadline:
                 logs = cluster.world.place.directory / "machines"
-                raise WorldError(f"{seen} after {READY_WITHIN_S:.0f} s. The machines' logs are in {logs}/*/log.")
+                raise WorldError(f"{seen} after {within_s:.0f} s. The machines' logs are in {logs}/*/log.")
             time.sleep(0.3)
 
 

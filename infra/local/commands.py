@@ -39,13 +39,17 @@ class Command:
 
 
 def up(arguments: argparse.Namespace) -> int:
-    cluster.up(arguments.world, delays=arguments.delays, progress=Progress())
+    many = arguments.control_planes or cluster.CONTROL_PLANES
+    cluster.up(arguments.world, delays=arguments.delays, control_planes=many, progress=Progress())
     _say(f"world {arguments.world!r} is up; `python -m infra.local shell --world {arguments.world}` goes in")
     return 0
 
 
 def run_drill(arguments: argparse.Namespace) -> int:
-    return 0 if drill(arguments.kind, arguments.world, arguments.delays, Progress()) else 1
+    healed = drill(
+        arguments.kind, arguments.world, arguments.delays, Progress(), control_planes=arguments.control_planes
+    )
+    return 0 if healed else 1
 
 
 def down(arguments: argparse.Namespace) -> int:
@@ -84,6 +88,12 @@ def run_in_machine(arguments: argparse.Namespace) -> int:
 def _up_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--delays", default="instant", choices=["instant", "aws"], help="how slow AWS is (default: instant)"
+    )
+    parser.add_argument(
+        "--control-planes",
+        type=int,
+        choices=[1, 3, 5],
+        help="how many a world that is brought up has (default: 1, or what the drill needs)",
     )
 
 

@@ -115,6 +115,10 @@ class Scene:
             MessageDeduplicationId=str(uuid4()),
         )
 
+    def send_in(self, body: str) -> None:
+        """Put a message into the inbox, as rules, topics and hooks do."""
+        self.client("sqs").send_message(QueueUrl=self.queue_url("inbox"), MessageBody=body)
+
     def look_at(self, machine: str) -> None:
         """Order a pass over a machine, as an event would."""
         look = Look(InstanceId(machine), "a test asks for it")

@@ -64,7 +64,7 @@ DENIED = "AccessDeniedException"
 ALLOWED_BUT_UNMET = "ConditionalCheckFailedException"
 NOBODY = "i-00000000000000000"
 MACHINES = ("own", "other", "master")
-FUNCTIONS = ("intake", "inbox", "later", "remediate", "sweep", "drill", "mint", "approve")
+FUNCTIONS = ("intake", "remediate", "sweep", "drill", "mint", "approve")
 OTHER_USES: dict[str, tuple[str, tuple[str, ...]]] = {
     "c15 to serve as well": (CLIENT_SIGNER, (*CLIENT_USAGES, "server auth")),
     "c15 to sign": (CLIENT_SIGNER, (*CLIENT_USAGES, "cert sign")),

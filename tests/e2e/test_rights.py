@@ -24,6 +24,7 @@ TYPE = "bootstrap.kubernetes.io/token"
 TOKEN_ID, TOKEN_SECRET = "e2etok", "0123456789abcdef"
 NAME = f"bootstrap-token-{TOKEN_ID}"
 GROUP = "system:bootstrappers:regrow:worker"
+MASTERS_GROUP = "system:bootstrappers:regrow:control-plane"
 KUBEADM_GROUP = "system:bootstrappers:kubeadm:default-node-token"
 UNSEEN = "system:certificates.k8s.io:certificatesigningrequests:nodeclient"
 OTHER_UID = "00000000-0000-0000-0000-000000000000"
@@ -110,7 +111,7 @@ def test_a_cluster_is_made_without_a_token_and_without_a_right_to_join_unseen(sc
     assert not [key for one in public for key in one.data or {} if key.startswith("jws-kubeconfig-")]
 
 
-@pytest.mark.parametrize("group", [GROUP, KUBEADM_GROUP])
+@pytest.mark.parametrize("group", [GROUP, MASTERS_GROUP, KUBEADM_GROUP])
 def test_no_token_would_have_its_certificate_approved_by_the_cluster(scene: Scene, group: str) -> None:
     attributes = {"verb": "create", "group": "certificates.k8s.io", "resource": "certificatesigningrequests"}
     spec = {
@@ -161,10 +162,7 @@ REFUSED_SECRETS: dict[str, tuple[dict[str, str], str]] = {
     "a name with more than a token's id": ({"name": f"{NAME}x"}, "is named bootstrap-token-"),
     "kubeadm's group": ({"auth_extra_groups": KUBEADM_GROUP}, "is of the group"),
     "kubeadm's group beside ours": ({"auth_extra_groups": f"{GROUP},{KUBEADM_GROUP}"}, "is of the group"),
-    "a group of control planes": (
-        {"auth_extra_groups": "system:bootstrappers:regrow:control-plane"},
-        "is of the group",
-    ),
+    "a group of control planes beside ours": ({"auth_extra_groups": f"{GROUP},{MASTERS_GROUP}"}, "is of the group"),
     "no group": ({"leave_out": "auth-extra-groups"}, "is of the group"),
     "an empty group": ({"auth_extra_groups": ""}, "is of the group"),
     "the usage to sign": ({"usage_bootstrap_signing": "true"}, "above all no signing"),

@@ -12,6 +12,7 @@ from functions.cluster.facts import Record
 from functions.cluster.machine import InstanceId, Role
 from functions.edges.alerts import AlertsEdge
 from functions.edges.autoscaling import AutoScalingEdge
+from functions.edges.commands import CommandsEdge
 from functions.edges.ec2 import Ec2Edge
 from functions.edges.functions import JoiningEdge
 from functions.edges.journal import JournalEdge
@@ -48,8 +49,9 @@ def settings(scene: Scene) -> Iterator[Settings]:
     yield Settings(
         cluster=scene.cluster.name,
         pass_queue_url=sqs.create_queue(QueueName="e2e-wrong.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"],
-        later_queue_url=sqs.create_queue(QueueName="e2e-wrong-later")["QueueUrl"],
+        inbox_queue_url=sqs.create_queue(QueueName="e2e-wrong-inbox")["QueueUrl"],
         table="e2e-wrong",
+        snapshot_bucket="e2e-wrong",
         topic_arn=sns.create_topic(Name="e2e-wrong")["TopicArn"],
         kubeconfig_path=settings_of(scene.cluster)["REGROW_KUBECONFIG_PATH"],
     )
@@ -69,8 +71,9 @@ def outside(scene: Scene, settings: Settings) -> Outside:
         kubernetes=KubernetesEdge(lambda: read_credentials(here, settings.kubeconfig_parameter("remediate"))),
         joining=JoiningEdge(client("lambda"), mint=settings.mint_function, approve=settings.approve_function),
         table=TableEdge(client("dynamodb"), table=settings.table),
+        commands=CommandsEdge(client("ssm"), cluster=settings.cluster, beside_arn=settings.topic_arn),
         queues=QueuesEdge(
-            client("sqs"), pass_queue_url=settings.pass_queue_url, later_queue_url=settings.later_queue_url
+            client("sqs"), pass_queue_url=settings.pass_queue_url, inbox_queue_url=settings.inbox_queue_url
         ),
         alerts=AlertsEdge(client("sns"), topic_arn=settings.topic_arn),
         journal=JournalEdge(cluster=settings.cluster, function="e2e"),

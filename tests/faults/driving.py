@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from functions.errors import RegrowError
-from functions.intake import take_due
+from functions.intake import take_in
 from functions.messages import Look
 from functions.remediate.reconcile import run_pass
 from functions.remediate.sweep import run_sweep
@@ -92,7 +92,7 @@ class _Drive:
         self.world.later = [look for look in self.world.later if look not in due]
         outside = outside_of(self.world)
         try:
-            take_due([look.to_json() for look in due], outside.queues, outside.journal)
+            take_in([look.to_json() for look in due], outside.queues, outside.journal)
         except (RegrowError, Crash):
             self.world.later += due
             self.world.now += VISIBILITY

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from functions.cluster.joining import JoinState
-from functions.cluster.machine import Group
+from functions.cluster.machine import Group, Role
 from functions.errors import ConfigurationError, RetryableError
 from tests.unit.functions.builders import ONE, TWO, group, member, node
 from tests.unit.functions.fake_world import Crash
-from tests.unit.functions.join.mint.launches import denied, launched
+from tests.unit.functions.join.mint.launches import admission, denied, launched
 from tests.unit.functions.join.mint.mint_world import Call, MintWorld
 
 FAULTS = {
@@ -78,7 +78,12 @@ def a_second_launch() -> MintWorld:
     return at_rest(world)
 
 
-MAY_JOIN = [a_launch, a_renewal, a_mint_that_was_killed, a_second_launch]
+def a_control_planes_launch() -> MintWorld:
+    masters = (group(member(ONE, "Pending:Wait"), role=Role.CONTROL_PLANE),)
+    return MintWorld(groups=masters, admission=admission())
+
+
+MAY_JOIN = [a_launch, a_control_planes_launch, a_renewal, a_mint_that_was_killed, a_second_launch]
 MAY_NOT = [a_joined_machine, a_dead_machine, a_denied_machine]
 SCENES = [*MAY_JOIN, *MAY_NOT]
 CHANGES = {"write_join", "create_token", "delete_token", "put_bundle", "delete_bundle"}

@@ -29,8 +29,11 @@ _RENEW_BEFORE = timedelta(seconds=60)
 SERVING_WITHIN = timedelta(minutes=5)
 
 
-def arriving(verdict: Verdict, facts: Facts, join_deadline: timedelta) -> tuple[Step, ...]:
-    """Return the next steps for a machine that Auto Scaling has launched and that is not in the cluster yet."""
+def arriving(verdict: Verdict, facts: Facts, until: datetime) -> tuple[Step, ...]:
+    """Return the next steps for a machine that Auto Scaling has launched and that is not in the cluster yet.
+
+    At `until` it is given up.
+    """
     if not isinstance(facts.instance, Instance):
         return ()  # nothing arrives that EC2 does not know
     launched_at = facts.instance.launched_at
@@ -43,11 +46,11 @@ def arriving(verdict: Verdict, facts: Facts, join_deadline: timedelta) -> tuple[
         steps.append(Heartbeat(facts.id, verdict.group.name, Transition.LAUNCHING, "it is joining"))
     if denied:
         return (*steps, *_give_up(verdict, facts, denied))
-    late = facts.at >= launched_at + join_deadline
+    late = facts.at >= until
     if late and _was_well(facts, launched_at):
         return (LookAgain(LATER, f"{_how_far(facts, join, approval)}; it was well before: its hook's own time counts"),)
     if late:
-        because = f"{_how_far(facts, join, approval)}, {join_deadline} after its launch"
+        because = f"{_how_far(facts, join, approval)}, {facts.at - launched_at} after its launch"
         return (*steps, *_give_up(verdict, facts, because))
 
     if not _has_token(join, facts.at):

@@ -32,6 +32,8 @@ class JoinSight:
     requests: tuple[SeenRequest, ...]
     joins: tuple[SeenJoin, ...]
     initialised_by: str | None
+    certificates: tuple[str, ...] = ()
+    """What holds the control planes' certificates, encrypted, and the keys to that, by name."""
 
 
 def see_joins(cluster: Cluster) -> tuple[SeenJoin, ...]:
@@ -46,9 +48,23 @@ def see_tokens(cluster: Cluster) -> tuple[str, ...]:
     return tuple(cluster.kubectl("get", "secrets", "--namespace=kube-system", of_type, "--output=name").split())
 
 
+def see_certificates(cluster: Cluster) -> tuple[str, ...]:
+    """The Secret that kubeadm uploads the control planes' certificates to, and the keys that were left for machines.
+
+    The token that owns the Secret is a bootstrap token, and counted as one.
+    """
+    named = "--field-selector=metadata.name=kubeadm-certs"
+    uploaded = cluster.kubectl("get", "secrets", "--namespace=kube-system", named, "--output=name").split()
+    return (*uploaded, *_parameters(cluster, "certificate-key"))
+
+
 def see_bundles(cluster: Cluster) -> tuple[str, ...]:
     """The names of the parameters that machines could fetch."""
-    below = {"Key": "Path", "Option": "Recursive", "Values": [f"/regrow/{cluster.name}/join"]}
+    return _parameters(cluster, "join")
+
+
+def _parameters(cluster: Cluster, kind: str) -> tuple[str, ...]:
+    below = {"Key": "Path", "Option": "Recursive", "Values": [f"/regrow/{cluster.name}/{kind}"]}
     pages = cluster.client("ssm").get_paginator("describe_parameters").paginate(ParameterFilters=[below])
     return tuple(parameter["Name"] for page in pages for parameter in page["Parameters"])
 
@@ -61,6 +77,7 @@ def see_joining(cluster: Cluster, witness: Witness) -> JoinSight:
         requests=tuple(witness.requests_ever.values()),
         joins=see_joins(cluster),
         initialised_by=cluster.initialised_by(),
+        certificates=see_certificates(cluster),
     )
 
 
@@ -70,6 +87,7 @@ def judge_joining(sight: JoinSight) -> tuple[Finding, ...]:
     return (
         _none("no bootstrap token is left", sight.tokens),
         _none("no bundle to join with is left", sight.bundles),
+        _none("no control plane's certificates are left to fetch, nor a key to them", sight.certificates),
         _none("no certificate request is pending", [_said(request) for request in sight.pending]),
         _none("no join is open", [f"{join.machine} ({join.state})" for join in sight.joins if join.state != "ended"]),
         _none(

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from infra.local.cluster import Cluster
+from infra.local.cluster import CONTROL_PLANES, WORKERS, Cluster
+from infra.local.drills.control_plane import lose_one, lose_the_leader, lose_two_at_once
+from infra.local.drills.control_plane_joins import keep_a_voter_from_its_node, kill_the_joining
 from infra.local.drills.foreign import meet_a_stranger
 from infra.local.drills.groundwork import as_it_is, one_more_worker, one_spot_worker
 from infra.local.drills.hostile_join import join_as_another
@@ -15,6 +17,7 @@ from infra.local.drills.leaving import drain_for_long, drain_past_a_budget, scal
 from infra.local.drills.losing import lose_a_worker, lose_a_worker_unheard
 from infra.local.drills.maintaining import plan_maintenance
 from infra.local.drills.never_joining import launch_what_never_joins
+from infra.local.drills.quorum_lost import lose_the_quorum
 from infra.local.drills.stage import Played, Stage
 from infra.local.drills.stopping import stop_and_start
 from infra.local.drills.storm import take_many
@@ -26,7 +29,9 @@ from infra.local.drills.witness import Witness
 class Kind:
     """One drill: what happens, and what it proves when every promise is kept.
 
-    `groundwork` is what the cluster is made to be before it, and put back to after it.
+    `groundwork` is what the cluster is made to be before it, and put back to after it. `control_planes` and `workers`:
+    of a world that is made for it; one that is up must have at least as many control planes. `ends_world`: nothing can
+    be put back after it.
     """
 
     name: str
@@ -34,6 +39,9 @@ class Kind:
     proves: str
     play: Callable[[Stage], Played]
     groundwork: Callable[[Cluster, Witness], AbstractContextManager[None]] = as_it_is
+    control_planes: int = CONTROL_PLANES
+    workers: int = WORKERS
+    ends_world: bool = False
 
 
 _ALL = (
@@ -129,6 +137,57 @@ _ALL = (
         "EC2 interrupts 50 Spot machines at once; they are on paper, with Nodes and pods on the real API server",
         "99 of 100 are cordoned within 10 s of their event, and all are empty long before they are taken",
         take_many,
+    ),
+    Kind(
+        "control-plane",
+        "one of three control planes is killed, not the one whose etcd leads",
+        "its member is removed in seconds through another one's etcd, only then its replacement joins, votes and "
+        "serves, and writes through the load balancer go on",
+        lose_one,
+        control_planes=3,
+        workers=1,
+    ),
+    Kind(
+        "leader",
+        "the one of three control planes is killed whose etcd leads",
+        "the others elect, and then the same holds",
+        lose_the_leader,
+        control_planes=3,
+        workers=1,
+    ),
+    Kind(
+        "two-at-once",
+        "two of five control planes are killed at once",
+        "etcd never stops; one member is removed, then the other, and two others come, one after the other",
+        lose_two_at_once,
+        control_planes=5,
+        workers=1,
+    ),
+    Kind(
+        "join-dies",
+        "one of three control planes is killed, and its replacement as soon as its etcd has been added as a learner",
+        "the learner that is left behind is removed within one sweep, and the next one joins",
+        kill_the_joining,
+        control_planes=3,
+        workers=1,
+    ),
+    Kind(
+        "voter-without-node",
+        "one of three control planes is killed while the approve function is throttled: its replacement votes in etcd "
+        "and gets no certificate to be a Node with",
+        "at the join deadline the voter is seen and removed, and with certificates approved again the next one joins",
+        keep_a_voter_from_its_node,
+        control_planes=3,
+        workers=1,
+    ),
+    Kind(
+        "quorum-lost",
+        "two of three control planes are killed at once; the world is ended after it, since only a restore could help",
+        "nothing is touched, and one alert tells a person",
+        lose_the_quorum,
+        control_planes=3,
+        workers=1,
+        ends_world=True,
     ),
 )
 KINDS = {kind.name: kind for kind in _ALL}

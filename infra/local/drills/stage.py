@@ -71,8 +71,9 @@ class Stage:
         ends = time.monotonic() + seconds
         self.until(lambda: (Finding("time goes by", time.monotonic() >= ends, ""),), within_s=seconds + 1)
 
-    def sight(self) -> Sight:
-        members, desired = self.cluster.members()
+    def sight(self, group: str | None = None) -> Sight:
+        """What there is now, with the members of this group, the workers' if none is named."""
+        members, desired = self.cluster.members(group)
         cases = tuple(item["sk"]["S"] for item in self.cluster.query("case"))
         return Sight(self.witness.nodes, self.witness.pods, members, desired, cases, self.news.events_delivered)
 

@@ -1,4 +1,4 @@
-"""A target group of the drill's own, behind which the workers serve."""
+"""Target groups: one of the drill's own, behind which the workers serve, and the one of the API servers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LOOK_EVERY_S = 0.1
 
 @dataclass(frozen=True)
 class Targets:
-    """A target group that is attached to the workers' group."""
+    """A target group, as Elastic Load Balancing tells of it."""
 
     client: Any
     arn: str
@@ -25,6 +25,18 @@ class Targets:
         """Those that it would send requests to: who is being taken out gets none any more."""
         found = self.client.describe_target_health(TargetGroupArn=self.arn)["TargetHealthDescriptions"]
         return {one["Target"]["Id"] for one in found if one["TargetHealth"]["State"] != "draining"}
+
+    def states(self) -> dict[str, str]:
+        """Every target's health, the draining ones' too."""
+        found = self.client.describe_target_health(TargetGroupArn=self.arn)["TargetHealthDescriptions"]
+        return {one["Target"]["Id"]: one["TargetHealth"]["State"] for one in found}
+
+
+def api_targets(cluster: Cluster) -> Targets:
+    """The target group behind which the API servers are, as the cluster's stack tells."""
+    (stack,) = cluster.client("cloudformation").describe_stacks(StackName=f"regrow-{cluster.name}-cluster")["Stacks"]
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+    return Targets(cluster.client("elbv2"), outputs["ApiTargetGroupArn"])
 
 
 @contextmanager

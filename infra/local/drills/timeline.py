@@ -31,6 +31,12 @@ MILESTONES = (
     "attached_elsewhere",
     "pods_ready",
     "node_gone",
+    # a control plane goes
+    "deregistered",
+    "member_removed",
+    "second_removed",
+    "join_died",
+    "voter_removed",
     # or gets well again
     "ran_out",
     "called_off",
@@ -42,6 +48,8 @@ MILESTONES = (
     "hook",
     "minted",
     "requested",
+    "learner",
+    "voting",
     "approved_client",
     "ready",
     "requested_serving",

@@ -18,7 +18,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 from kubernetes import client, config, watch
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
@@ -32,6 +32,9 @@ EVICTED_BY = "EvictionByEvictionAPI"
 
 NODE_USER = "system:node:"
 _WATCH_S = 3600
+_SILENT_S = 10
+"""After so long without a word a watch is asked for again: a control plane that died says no goodbye."""
+_ANSWERS_WITHIN = (3, _SILENT_S)
 _AGAIN_AFTER_S = 0.5
 
 
@@ -208,15 +211,20 @@ class Witness:
         read: Callable[[Any], Any],
         key: Callable[[Any], str],
     ) -> None:
-        listed = listing(*arguments)
+        listed = listing(*arguments, _request_timeout=_ANSWERS_WITHIN)
         self._replace(kept, {key(seen): seen for seen in map(read, listed.items)})
         since = listed.metadata.resource_version
-        stream = watch.Watch().stream(listing, *arguments, resource_version=since, timeout_seconds=_WATCH_S)
-        for event in stream:
-            if self._stop.is_set():
-                return
-            seen, revision = read(event["object"]), int(event["object"].metadata.resource_version)
-            self._put(kept, key(seen), None if event["type"] == "DELETED" else seen, revision)
+        while not self._stop.is_set():
+            timeouts = {"timeout_seconds": _WATCH_S, "_request_timeout": _ANSWERS_WITHIN}
+            stream = watch.Watch().stream(listing, *arguments, resource_version=since, **timeouts)
+            try:
+                for event in stream:
+                    if self._stop.is_set():
+                        return
+                    seen, since = read(event["object"]), event["object"].metadata.resource_version
+                    self._put(kept, key(seen), None if event["type"] == "DELETED" else seen, int(since))
+            except ReadTimeoutError:
+                continue  # where it was, so that every change is seen with its revision
 
     def _replace(self, kept: dict[str, Any], listed: dict[str, Any]) -> None:
         for key in set(kept) | set(listed):

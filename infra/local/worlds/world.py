@@ -166,14 +166,31 @@ class World:
         return variables
 
     def admin_kubeconfig(self) -> Path | None:
-        """A copy of the one that kubeadm wrote on a control-plane machine."""
-        for _, machine in self.place.machines():
-            original = machine.written / "etc/kubernetes/admin.conf"
-            if original.is_file():
-                shutil.copyfile(original, self.place.admin_kubeconfig)
-                self.place.admin_kubeconfig.chmod(0o600)
-                return self.place.admin_kubeconfig
-        return None
+        """A copy of one that kubeadm wrote: they all name the load balancer, and any of them admits to the cluster.
+
+        Of a control plane that runs, if there is one; of these the oldest, since a younger one's may be half written.
+        """
+        found = [
+            (not machine.pid.exists(), original.stat().st_mtime, original)
+            for _, machine in self.place.machines()
+            if (original := machine.written / "etc/kubernetes/admin.conf").is_file()
+        ]
+        if not found:
+            return None
+        *_, original = min(found)
+        copy = self.place.admin_kubeconfig.with_suffix(f".{os.getpid()}")
+        shutil.copyfile(original, copy)
+        copy.chmod(0o600)
+        return copy.replace(self.place.admin_kubeconfig)
+
+    def control_planes(self) -> list[str]:
+        """The machines that run and have had an etcd set up, the oldest first."""
+        found = [
+            (manifest.stat().st_mtime, instance_id)
+            for instance_id, machine in self.place.machines()
+            if (manifest := machine.written / "etc/kubernetes/manifests/etcd.yaml").is_file() and machine.pid.exists()
+        ]
+        return [instance_id for _, instance_id in sorted(found)]
 
 
 def is_up(place: WorldPlace) -> bool:

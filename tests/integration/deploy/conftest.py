@@ -22,18 +22,8 @@ app = Chalice(app_name="regrow")
 cluster = os.environ["REGROW_CLUSTER"]
 
 
-@app.on_cw_event({"source": ["aws.ec2"]})
-def intake(event):
-    return ANSWER
-
-
 @app.on_sqs_message(queue=f"regrow-{cluster}-inbox", batch_size=10)
-def inbox(event):
-    return ANSWER
-
-
-@app.on_sqs_message(queue=f"regrow-{cluster}-later", batch_size=10)
-def later(event):
+def intake(event):
     return ANSWER
 
 

@@ -13,7 +13,7 @@ from infra.deploy import CHECKOUT, stack_name
 from infra.deployment.failure import DeploymentError
 from tests.integration.deploy.conftest import Site
 
-NAMES = ("intake", "inbox", "later", "remediate", "sweep", "drill", "mint", "approve")
+NAMES = ("intake", "remediate", "sweep", "drill", "mint", "approve")
 
 
 def functions_of(site: Site, cluster: str) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def mappings_of(site: Site, cluster: str) -> dict[str, str]:
 
 def queues(cluster: str) -> set[str]:
     """Those from which functions are woken."""
-    return {f"regrow-{cluster}-{name}" for name in ("inbox", "later", "pass.fifo")}
+    return {f"regrow-{cluster}-{name}" for name in ("inbox", "pass.fifo")}
 
 
 def test_each_function_runs_under_a_role_of_its_own_and_is_woken_by_what_it_serves(site: Site) -> None:
@@ -51,9 +51,7 @@ def test_each_function_runs_under_a_role_of_its_own_and_is_woken_by_what_it_serv
     assert set(mappings_of(site, "whole")) == queues("whole")
     woken_by = {f.name.removeprefix("regrow-whole-"): f.wakes for f in deployment.functions}
     assert woken_by == {
-        "intake": ("rule regrow-whole-intake-event",),
-        "inbox": ("queue regrow-whole-inbox",),
-        "later": ("queue regrow-whole-later",),
+        "intake": ("queue regrow-whole-inbox",),
         "remediate": ("queue regrow-whole-pass.fifo",),
         "sweep": ("rate(1 minute)",),
         "drill": ("by hand",),
@@ -127,10 +125,17 @@ def test_removing_leaves_nothing_and_spares_a_cluster_whose_name_begins_alike(si
     assert set(functions_of(site, cluster)) == {f"too-{name}" for name in NAMES}
     assert set(mappings_of(site, cluster)) == set(mappings_of(site, neighbour))
     rules = {rule["Name"] for rule in site.client("events").list_rules(NamePrefix=f"regrow-{cluster}-")["Rules"]}
-    assert rules == {f"regrow-{neighbour}-intake-event", f"regrow-{neighbour}-sweep-event"}
+    assert rules == {f"regrow-{neighbour}-events", f"regrow-{neighbour}-sweep-event"}
     stacks = {stack["StackName"] for stack in site.client("cloudformation").describe_stacks()["Stacks"]}
     assert stack_name(cluster) not in stacks
     assert stack_name(neighbour) in stacks
+
+
+def test_a_rule_that_somebody_disabled_is_said_at_the_next_deployment(site: Site) -> None:
+    site.deploy("deaf")
+    site.client("events").disable_rule(Name="regrow-deaf-events")
+    with pytest.raises(DeploymentError, match="rule regrow-deaf-events is DISABLED; enable it"):
+        site.deploy("deaf")
 
 
 def test_removing_what_was_never_there_is_no_error(site: Site) -> None:

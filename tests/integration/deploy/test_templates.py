@@ -23,37 +23,18 @@ from functions.join.issued import LONGEST_LIFE
 from infra.deploy import CHECKOUT, TEMPLATE
 from infra.deployment.project import FUNCTIONS
 from infra.deployment.stack import ensure_stack, first_failure, remove_stack
+from infra.node.actions import ACTIONS
 from infra.node.initialise import FUNCTION_GROUPS, JOINING_GROUPS, MINTING_POLICY
 from tests.integration.deploy.conftest import Site
+from tests.templates import resources
 
 TEMPLATES = [CHECKOUT / "infra" / "cluster" / "template.yaml", TEMPLATE]
-ROLES = {"IntakeRole", "InboxRole", "LaterRole", "RemediateRole", "SweepRole", "DrillRole", "MintRole", "ApproveRole"}
+ROLES = {"IntakeRole", "RemediateRole", "SweepRole", "DrillRole", "MintRole", "ApproveRole"}
 MANIFESTS = CHECKOUT / "infra" / "kubernetes"
 
 
 def silent(_: str) -> None:
     """Says nothing."""
-
-
-class TemplateLoader(yaml.SafeLoader):
-    """Reads a template with CloudFormation's short forms: `!Ref X` and its like become the text after the tag."""
-
-
-def short_form(loader: TemplateLoader, _tag: str, node: yaml.Node) -> object:
-    if isinstance(node, yaml.ScalarNode):
-        return loader.construct_scalar(node)
-    if isinstance(node, yaml.SequenceNode):
-        return loader.construct_sequence(node, deep=True)
-    assert isinstance(node, yaml.MappingNode)
-    return loader.construct_mapping(node, deep=True)
-
-
-TemplateLoader.add_multi_constructor("!", short_form)
-
-
-def resources(template: Path) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.load(template.read_text(), TemplateLoader)["Resources"]  # noqa: S506 - a safe one
-    return found
 
 
 def statements(role: str) -> list[dict[str, Any]]:
@@ -116,7 +97,7 @@ def test_the_inbox_takes_what_auto_scaling_sends_and_keeps_what_fails(site: Site
     found = sqs.get_queue_attributes(QueueUrl=stack["InboxQueueUrl"], AttributeNames=["All"])["Attributes"]
     assert found["QueueArn"] == stack["InboxQueueArn"]
     assert found.get("FifoQueue", "false") == "false"  # Auto Scaling sends to no FIFO queue
-    assert int(found["VisibilityTimeout"]) > next(one.timeout_s for one in FUNCTIONS if one.name == "inbox")
+    assert int(found["VisibilityTimeout"]) > next(one.timeout_s for one in FUNCTIONS if one.name == "intake")
     assert json.loads(found["RedrivePolicy"])["deadLetterTargetArn"].endswith(":regrow-tried-inbox-dead")
 
 
@@ -212,12 +193,10 @@ def partitions(role: str, *, writing: bool) -> set[str]:
     ("role", "may_write", "may_read"),
     [
         ("IntakeRole", set(), set()),
-        ("InboxRole", set(), set()),
-        ("LaterRole", set(), set()),
-        ("RemediateRole", {"case", "flight", "machine", "said", "abandoned", "history#*"}, {"*"}),
+        ("RemediateRole", {"case", "flight", "machine", "said", "abandoned", "control-plane", "history#*"}, {"*"}),
         ("SweepRole", {"machine", "said", "abandoned"}, {"*"}),
         ("DrillRole", {"pause"}, {"*"}),
-        ("MintRole", {"join"}, {"join", "approval"}),
+        ("MintRole", {"join"}, {"join", "approval", "control-plane"}),
         ("ApproveRole", {"approval", "key"}, {"join", "approval", "key", "machine"}),
     ],
 )
@@ -281,8 +260,6 @@ def test_only_the_tags_of_a_suspension_change_and_only_on_the_clusters_groups(ac
 
 CALLS: dict[str, set[str]] = {
     "IntakeRole": {"sqs:SendMessage"},
-    "InboxRole": {"sqs:SendMessage"},
-    "LaterRole": {"sqs:SendMessage"},
     "RemediateRole": {
         *("ec2:DescribeInstances", "ec2:DescribeInstanceStatus", "ec2:GetConsoleOutput"),
         *("autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeAutoScalingInstances"),
@@ -294,6 +271,7 @@ CALLS: dict[str, set[str]] = {
         *("autoscaling:SuspendProcesses", "elasticloadbalancing:DeregisterTargets"),
         *("dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"),
         *("ssm:GetParameter", "kms:Decrypt", "lambda:InvokeFunction", "sqs:SendMessage", "sns:Publish"),
+        *("ssm:SendCommand", "ssm:GetCommandInvocation", "ec2:DescribeSpotInstanceRequests"),
     },
     "SweepRole": {
         *("ec2:DescribeInstances", "ec2:DescribeInstanceStatus", "ec2:DescribeSpotInstanceRequests"),
@@ -312,7 +290,7 @@ CALLS: dict[str, set[str]] = {
     "MintRole": {
         *("ec2:DescribeInstances", "ec2:DescribeImages"),
         *("autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeWarmPool"),
-        *("dynamodb:Query", "dynamodb:PutItem", "ssm:GetParameter", "kms:Decrypt"),
+        *("dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "ssm:GetParameter", "kms:Decrypt"),
         *("ssm:PutParameter", "ssm:AddTagsToResource", "ssm:DeleteParameter", "ssm:ListTagsForResource", "kms:Encrypt"),
     },
     "ApproveRole": {
@@ -334,7 +312,7 @@ def test_a_role_is_no_wider_than_the_calls_of_its_function(role: str) -> None:
     assert actions(role) - OF_LAMBDA == CALLS[role]
 
 
-@pytest.mark.parametrize("role", sorted(ROLES - {"IntakeRole", "InboxRole", "LaterRole"}))
+@pytest.mark.parametrize("role", sorted(ROLES - {"IntakeRole"}))
 def test_what_lambda_needs_to_stand_in_the_vpc_is_not_for_the_functions_code(role: str) -> None:
     (refused,) = [statement for statement in statements(role) if statement["Effect"] == "Deny"]
     assert refused["Resource"] == "*"
@@ -385,6 +363,11 @@ def cluster_statements(role: str) -> list[dict[str, Any]]:
     return [statement for policy in policies for statement in policy["PolicyDocument"]["Statement"]]
 
 
+def named_places(statement: dict[str, Any]) -> list[str]:
+    given = statement["Resource"]
+    return [given] if isinstance(given, str) else given
+
+
 def test_a_worker_may_read_its_own_bundle_and_nothing_else() -> None:
     allowed = [s for s in cluster_statements("WorkerRole") if s["Effect"] == "Allow"]
     granted = {tuple(s["Action"]) if isinstance(s["Action"], list) else s["Action"]: s for s in allowed}
@@ -404,11 +387,15 @@ def test_no_other_policy_on_a_worker_lets_it_read_anothers_bundle() -> None:
 
 @pytest.mark.parametrize(
     ("action", "below"),
-    [("ssm:*", "kubeconfig/*"), ("ssm:AddTagsToResource", "join/*"), ("ssm:PutParameter", "join/*")],
+    [
+        ("ssm:*", ["kubeconfig/*", "certificate-key/*"]),
+        ("ssm:AddTagsToResource", ["join/*"]),
+        ("ssm:PutParameter", ["join/*"]),
+    ],
 )
-def test_no_other_policy_on_a_worker_opens_what_is_not_for_it(action: str, below: str) -> None:
+def test_no_other_policy_on_a_worker_opens_what_is_not_for_it(action: str, below: list[str]) -> None:
     refused = [s for s in cluster_statements("WorkerRole") if s["Effect"] == "Deny" and action in s["Action"]]
-    assert [s["Resource"].rpartition("${ClusterName}/")[2] for s in refused] == [below]
+    assert [[place.rpartition("${ClusterName}/")[2] for place in named_places(s)] for s in refused] == [below]
     assert "Condition" not in refused[0]
 
 
@@ -446,13 +433,92 @@ def test_j11_nobody_but_lambda_can_give_out_a_functions_role(role: str) -> None:
     }
 
 
-def test_a_control_plane_publishes_what_it_must_and_sees_no_bundle() -> None:
-    begin = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter/regrow/${ClusterName}/"
-    (granted,) = [s for s in cluster_statements("ControlPlaneRole") if "ssm:PutParameter" in s["Action"]]
-    published = ["kubeconfig/remediate", "kubeconfig/mint", "kubeconfig/approve", "initialised-by"]
-    assert granted["Resource"] == [begin + parameter for parameter in published]
-    denied = [s for s in cluster_statements("ControlPlaneRole") if s["Action"] == "ssm:*"]
-    assert [(s["Effect"], s["Resource"]) for s in denied] == [("Deny", f"{begin}join/*")]
+PARAMETERS = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter/regrow/${ClusterName}/"
+
+
+def of_control_planes(policy: str) -> list[dict[str, Any]]:
+    policies = resources(TEMPLATES[0])["ControlPlaneRole"]["Properties"]["Policies"]
+    (found,) = [entry["PolicyDocument"]["Statement"] for entry in policies if entry["PolicyName"] == policy]
+    return list(found)
+
+
+def test_a_control_plane_publishes_what_it_must() -> None:
+    granted = of_control_planes("publish")[0]
+    published = ["kubeconfig/remediate", "kubeconfig/mint", "kubeconfig/approve", "initialised-by", "founder"]
+    assert granted["Resource"] == [PARAMETERS + parameter for parameter in published]
+    assert set(granted["Action"]) == {"ssm:GetParameter", "ssm:PutParameter"}
+
+
+def test_a_control_plane_reads_what_was_left_for_it_alone() -> None:
+    own, unless_own, unchanged, _ = of_control_planes("join")
+    assert own["Resource"] == unless_own["Resource"] == [f"{PARAMETERS}join/*", f"{PARAMETERS}certificate-key/*"]
+    assert own["Condition"] == {"StringEquals": {"aws:ResourceTag/InstanceArn": "${ec2:SourceInstanceARN}"}}
+    assert (unless_own["Effect"], unless_own["Action"]) == ("Deny", "ssm:GetParameter*")
+    unless = {"aws:ResourceTag/InstanceArn": "${ec2:SourceInstanceARN,'none'}"}
+    assert unless_own["Condition"] == {"StringNotEquals": unless}
+    assert (unchanged["Effect"], unchanged["Resource"]) == ("Deny", f"{PARAMETERS}join/*")
+    assert {"ssm:AddTagsToResource", "ssm:PutParameter"} <= set(unchanged["Action"])
+    allowed = [s for s in cluster_statements("ControlPlaneRole") if s["Effect"] == "Allow"]
+    readers = [s for s in allowed if "ssm:GetParameter" in named(s, "Action")]
+    assert readers == [of_control_planes("publish")[0], own]
+
+
+def test_nobody_makes_anothers_certificate_key_its_own() -> None:
+    refused = [s for s in of_control_planes("certificate-key") if s["Effect"] == "Deny"]
+    (refused_where_one_is,) = refused
+    assert refused_where_one_is["Resource"] == f"{PARAMETERS}certificate-key/*"
+    assert {"ssm:AddTagsToResource", "ssm:PutParameter"} <= set(refused_where_one_is["Action"])
+    assert refused_where_one_is["Condition"] == {"Null": {"aws:ResourceTag/InstanceArn": "false"}}
+
+
+def test_a_control_plane_writes_snapshots_and_reads_none() -> None:
+    (granted,) = [s for s in cluster_statements("ControlPlaneRole") if "s3:" in str(s["Action"])]
+    assert (granted["Action"], granted["Resource"]) == ("s3:PutObject", "${SnapshotBucket.Arn}/etcd/*")
+
+
+def test_a_founder_completes_launches_of_its_own_group_alone() -> None:
+    (granted,) = of_control_planes("group")
+    assert granted["Action"] == "autoscaling:CompleteLifecycleAction"
+    assert granted["Resource"].endswith(":autoScalingGroupName/regrow-${ClusterName}-control-plane")
+
+
+def test_the_number_of_voters_changes_by_the_template_alone() -> None:
+    group = resources(TEMPLATES[0])["ControlPlaneGroup"]["Properties"]
+    assert group["MinSize"] == group["MaxSize"] == group["DesiredCapacity"] == "ControlPlaneCount"
+    assert group["NewInstancesProtectedFromScaleIn"] is True
+    assert "TargetGroupARNs" not in group
+
+
+def test_a_control_plane_waits_for_regrow_on_its_way_in_and_out() -> None:
+    made = resources(TEMPLATES[0])
+    group, leaving = made["ControlPlaneGroup"]["Properties"], made["ControlPlaneHook"]["Properties"]
+    (launching,) = group["LifecycleHookSpecificationList"]
+    assert (launching["LifecycleHookName"], launching["DefaultResult"]) == ("regrow-launch", "ABANDON")
+    assert (leaving["LifecycleHookName"], leaving["DefaultResult"]) == ("regrow-terminate", "ABANDON")
+    assert group["InstanceLifecyclePolicy"] == {"RetentionTriggers": {"TerminateHookAbandon": "retain"}}
+
+
+def test_a_command_on_a_control_plane_is_one_of_the_programs_actions_and_nothing_for_a_shell() -> None:
+    content = resources(TEMPLATES[0])["ControlPlaneDocument"]["Properties"]["Content"]
+    assert set(content["parameters"]["action"]["allowedValues"]) == set(ACTIONS)
+    for name in ("first", "second"):
+        form = content["parameters"][name]["allowedPattern"]
+        assert re.fullmatch(form, "arn:aws:ec2:us-east-1:123456789012:instance/i-0123456789abcdef0")
+        assert not [sign for sign in " '\"`$;|&<>()\\\n{}*?!~#=%@," if re.fullmatch(form, f"a{sign}a")]
+    (step,) = content["mainSteps"]
+    (command,) = step["inputs"]["runCommand"]
+    assert command.endswith("/etcd.py '{{ action }}' '{{ first }}' '{{ second }}'")
+
+
+def test_snapshots_are_encrypted_kept_for_a_month_and_never_public() -> None:
+    made = resources(TEMPLATES[0])
+    bucket = made["SnapshotBucket"]["Properties"]
+    (encryption,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert encryption["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert [rule["ExpirationInDays"] for rule in bucket["LifecycleConfiguration"]["Rules"]] == [30]
+    (refused,) = made["SnapshotBucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    assert (refused["Effect"], refused["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
 
 
 def alarms() -> dict[str, dict[str, Any]]:
@@ -539,13 +605,14 @@ def manifests() -> list[dict[str, Any]]:
     return [d for path in sorted(MANIFESTS.glob("*.yaml")) for d in yaml.safe_load_all(path.read_text())]
 
 
-def test_no_right_in_the_cluster_reads_a_secret_or_holds_a_wildcard() -> None:
+def test_no_right_in_the_cluster_reads_a_secret_but_encrypted_authorities_or_holds_a_wildcard() -> None:
     rules = [rule for document in manifests() for rule in document.get("rules", [])]
     assert rules
     for rule in rules:
         assert "*" not in [*rule["resources"], *rule["verbs"], *rule["apiGroups"]]
         if "secrets" in rule["resources"]:
-            assert rule["verbs"] == ["create", "delete"]
+            of_control_planes = rule["verbs"] == ["get"] and rule["resourceNames"] == ["kubeadm-certs"]
+            assert of_control_planes or rule["verbs"] == ["create", "delete"]
 
 
 def rights(role: str) -> dict[str, set[str]]:
@@ -631,16 +698,39 @@ def test_a_policy_holds_its_identity_by_name_and_by_group_and_refuses_when_it_ca
     assert f"'{FUNCTION_GROUPS[identity]}'" in held
 
 
-def test_the_approvers_policy_knows_the_group_and_the_longest_life_that_the_function_knows() -> None:
+def variable(policy: str, name: str) -> str:
+    """Its expression; each line break of it is a space by YAML."""
+    (found,) = [one for one in policies()[policy]["spec"]["variables"] if one["name"] == name]
+    return str(found["expression"])
+
+
+def test_the_approvers_policy_knows_the_groups_and_the_longest_life_that_the_function_knows() -> None:
     said = " ".join(one["expression"] for one in policies()["regrow-approve"]["spec"]["validations"])
-    assert f"'{TOKEN_GROUPS[Role.WORKER]}' in variables.groups" in said
+    assert variable("regrow-approve", "ours") == str(list(TOKEN_GROUPS.values()))
+    assert "variables.groups.exists_one(group, group in variables.ours)" in said
     assert f"<= {LONGEST_LIFE.total_seconds():.0f}" in said
 
 
-def test_what_the_policy_compares_encoded_is_the_group_of_joining_workers() -> None:
-    """CEL has no base64, so the policy holds the group's name as a Secret's data show it."""
-    policy = policies()["regrow-mint"]
-    encoded = base64.b64encode(TOKEN_GROUPS[Role.WORKER].encode()).decode()
-    assert [v for v in policy["spec"]["validations"] if f"== '{encoded}'" in v["expression"]]
-    assert TOKEN_GROUPS[Role.WORKER] in JOINING_GROUPS
-    assert policy["metadata"]["name"] in MINTING_POLICY
+def test_what_the_policy_compares_encoded_are_the_groups_of_joining_machines() -> None:
+    """CEL has no base64, so the policy holds the groups' names as a Secret's data show them."""
+    encoded = [base64.b64encode(group.encode()).decode() for group in TOKEN_GROUPS.values()]
+    assert variable("regrow-mint", "groups") == str(encoded)
+    assert set(TOKEN_GROUPS) == set(Role)
+    assert set(TOKEN_GROUPS.values()) < set(JOINING_GROUPS)
+    assert "regrow-mint" in MINTING_POLICY
+
+
+def test_what_a_control_plane_may_do_with_its_token_and_a_worker_may_not_is_to_read_one_secret() -> None:
+    roles = {(one["kind"], one["metadata"]["name"]): one.get("rules") for one in manifests() if "rules" in one}
+    bound: dict[str, list[Any]] = {}
+    for binding in manifests():
+        for subject in binding.get("subjects", []):
+            reference = binding["roleRef"]
+            found = (reference["kind"], binding["metadata"].get("namespace"), reference["name"])
+            bound.setdefault(subject["name"], []).append(found)
+    more = [one for one in bound[TOKEN_GROUPS[Role.CONTROL_PLANE]] if one not in bound[TOKEN_GROUPS[Role.WORKER]]]
+    assert more == [("Role", "kube-system", "regrow:join-control-plane")]
+    assert set(bound[TOKEN_GROUPS[Role.WORKER]]) < set(bound[TOKEN_GROUPS[Role.CONTROL_PLANE]])
+    assert roles["Role", "regrow:join-control-plane"] == [
+        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["kubeadm-certs"], "verbs": ["get"]}
+    ]

@@ -45,7 +45,7 @@ class Account:
 
     def __init__(self, clients: Clients, urls: tuple[str, str], app: Client) -> None:
         self.clients = clients
-        self.pass_queue_url, self.later_queue_url = urls
+        self.pass_queue_url, self.inbox_queue_url = urls
         self.app = app
         self.table = TableEdge(clients("dynamodb"), table="regrow-drill")
 
@@ -64,7 +64,7 @@ class Account:
 
     def later_looks(self) -> int:
         sqs = self.clients("sqs")
-        attributes = sqs.get_queue_attributes(QueueUrl=self.later_queue_url, AttributeNames=["All"])["Attributes"]
+        attributes = sqs.get_queue_attributes(QueueUrl=self.inbox_queue_url, AttributeNames=["All"])["Attributes"]
         return int(attributes["ApproximateNumberOfMessagesDelayed"])
 
 
@@ -73,7 +73,7 @@ def account(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> Account:
     urls = queue_urls(clients)
     a_table(clients)
     topic = clients("sns").create_topic(Name="regrow-drill")["TopicArn"]
-    made = {"REGROW_PASS_QUEUE_URL": urls[0], "REGROW_LATER_QUEUE_URL": urls[1], "REGROW_TOPIC_ARN": topic}
+    made = {"REGROW_PASS_QUEUE_URL": urls[0], "REGROW_INBOX_QUEUE_URL": urls[1], "REGROW_TOPIC_ARN": topic}
     for name, value in (ENVIRONMENT | made).items():
         monkeypatch.setenv(name, value)
     return Account(clients, urls, load_app())
@@ -92,20 +92,27 @@ def message(look: Look) -> dict[str, Any]:
     return dict(event)
 
 
+def queued(name: str) -> dict[str, Any]:
+    """The event as EventBridge puts it into the inbox, and Lambda hands it to the function."""
+    event = sample("inbox-event")
+    event["Records"][0]["body"] = json.dumps(sample(name))
+    return dict(event)
+
+
 def test_an_event_orders_a_pass_for_its_machine(account: Account) -> None:
-    account.invoke("intake", sample("ec2-terminated"))
+    account.invoke("intake", queued("ec2-terminated"))
     assert account.looks() == [Look(InstanceId("i-0123456789abcdef0"), "EC2 says terminated")]
 
 
 def test_an_event_that_is_delivered_twice_orders_one_pass(account: Account) -> None:
     for _ in range(2):
-        account.invoke("intake", sample("autoscaling-terminate-action"))
+        account.invoke("intake", queued("autoscaling-terminate-action"))
     assert len(account.looks()) == 1
 
 
 def test_each_machine_of_an_event_gets_a_pass_with_what_was_announced(account: Account) -> None:
-    account.invoke("intake", sample("health-scheduled"))
-    account.invoke("intake", sample("spot-interruption-stop"))
+    account.invoke("intake", queued("health-scheduled"))
+    account.invoke("intake", queued("spot-interruption-stop"))
     looks = account.looks()
     assert [look.machine for look in looks] == [f"i-0123456789abcdef{number}" for number in (0, 1, 0)]
     causes = [look.notice.cause for look in looks if look.notice]
@@ -116,7 +123,7 @@ def test_each_machine_of_an_event_gets_a_pass_with_what_was_announced(account: A
 def test_an_event_that_calls_for_nothing_is_logged_with_its_reason(
     account: Account, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    account.invoke("intake", sample(name))
+    account.invoke("intake", queued(name))
     assert account.looks() == []
     (told,) = [record for record in caplog.records if record.message == "event_dropped"]
     assert vars(told)["reason"]
@@ -155,8 +162,8 @@ def test_what_auto_scaling_sends_to_a_queue_and_to_a_topic_becomes_one_pass_what
     account.clients("sns").publish(TopicArn=topic, Message=notification)
     messages = received(account.clients, url)
     assert len(messages) == 7
-    account.invoke("inbox", batch(messages))
-    account.invoke("inbox", batch(messages))  # SQS may deliver them twice
+    account.invoke("intake", batch(messages))
+    account.invoke("intake", batch(messages))  # SQS may deliver them twice
     assert account.looks() == [Look(InstanceId("i-0123456789abcdef0"), "drill-worker terminates it")]
 
 
@@ -164,15 +171,15 @@ def test_an_action_that_also_came_by_eventbridge_is_the_same_pass(account: Accou
     event = sample("autoscaling-launch-action")
     url, topic = an_inbox(account.clients)
     account.clients("sns").publish(TopicArn=topic, Message=json.dumps(event["detail"]))
-    account.invoke("intake", event)
-    account.invoke("inbox", batch(received(account.clients, url)))
+    account.invoke("intake", queued("autoscaling-launch-action"))
+    account.invoke("intake", batch(received(account.clients, url)))
     assert [look.reason for look in account.looks()] == ["drill-worker launches it"]
 
 
 def test_what_a_batch_holds_beside_actions_is_logged_and_keeps_none_of_them_back(
     account: Account, caplog: pytest.LogCaptureFixture
 ) -> None:
-    account.invoke("inbox", sample("inbox-batch"))
+    account.invoke("intake", sample("inbox-batch"))
     assert [look.reason for look in account.looks()] == ["drill-worker terminates it", "drill-worker launches it"]
     dropped = [vars(record)["reason"] for record in caplog.records if record.message == "event_dropped"]
     assert dropped == [read for read in INBOX["inbox-batch"] if isinstance(read, str)]
@@ -181,13 +188,13 @@ def test_what_a_batch_holds_beside_actions_is_logged_and_keeps_none_of_them_back
 def test_a_failed_launch_is_counted_under_a_name_of_its_own(
     account: Account, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    account.invoke("inbox", sample("inbox-launch-error"))
+    account.invoke("intake", sample("inbox-launch-error"))
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
     assert [line["launch_unsuccessful"] for line in lines] == [[1.0]]
 
 
 def test_a_look_that_is_due_becomes_a_pass(account: Account) -> None:
-    account.invoke("later", sample("look-due"))
+    account.invoke("intake", sample("look-due"))
     assert [look.reason for look in account.looks()] == ["its group is not known to be whole yet"]
 
 
@@ -284,15 +291,13 @@ def test_explain_tells_of_a_pause_that_refuses(account: Account, api_server: Ser
     assert said["refused"].startswith("drill is paused until")
 
 
-@pytest.mark.parametrize("function", ["intake", "inbox", "later", "remediate", "sweep", "drill"])
+@pytest.mark.parametrize("function", ["intake", "remediate", "sweep", "drill"])
 @pytest.mark.usefixtures("clients")
 def test_a_function_without_its_settings_names_them_all(monkeypatch: pytest.MonkeyPatch, function: str) -> None:
     for name in ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
     payload = {
-        "intake": "ec2-terminated",
-        "inbox": "inbox-batch",
-        "later": "look-due",
+        "intake": "inbox-batch",
         "remediate": "pass-message",
         "sweep": "sweep",
     }

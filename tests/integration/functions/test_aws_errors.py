@@ -68,7 +68,7 @@ def read_parameter(url: str) -> object:
 
 
 def send_look(url: str) -> None:
-    QueuesEdge(client("sqs", url), pass_queue_url=f"{url}/1/pass.fifo", later_queue_url=f"{url}/1/later").look_later(
+    QueuesEdge(client("sqs", url), pass_queue_url=f"{url}/1/pass.fifo", inbox_queue_url=f"{url}/1/later").look_later(
         Look(ONE, "x"), now=NOW, after=NOW - NOW
     )
 

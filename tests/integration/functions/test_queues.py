@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from functions.cluster.machine import InstanceId
 from functions.edges.queues import QueuesEdge
-from functions.errors import PermanentError
-from functions.intake import take_due
-from functions.messages import Look
+from functions.intake import take_in
+from functions.messages import Look, Order
 from tests.integration.functions.conftest import Clients
 from tests.integration.functions.surroundings import queue_urls, received
 from tests.unit.functions.builders import NOW, ONE, TWO
@@ -25,13 +25,13 @@ def urls(clients: Clients) -> tuple[str, str]:
 
 @pytest.fixture
 def queues(clients: Clients, urls: tuple[str, str]) -> QueuesEdge:
-    return QueuesEdge(clients("sqs"), pass_queue_url=urls[0], later_queue_url=urls[1])
+    return QueuesEdge(clients("sqs"), pass_queue_url=urls[0], inbox_queue_url=urls[1])
 
 
 def test_a_look_comes_out_as_it_went_in_in_the_line_of_its_machine(
     clients: Clients, urls: tuple[str, str], queues: QueuesEdge
 ) -> None:
-    queues.look_now(Look(ONE, "EC2 says terminated", tries=3), "event-1")
+    queues.look_now(Order(Look(ONE, "EC2 says terminated", tries=3), "event-1"))
     (message,) = received(clients, urls[0])
     assert Look.from_json(message["Body"]) == Look(ONE, "EC2 says terminated", tries=3)
     assert message["Attributes"]["MessageGroupId"] == ONE
@@ -42,7 +42,7 @@ def test_the_same_event_twice_is_one_look_and_the_same_look_of_two_events_is_two
     clients: Clients, urls: tuple[str, str], queues: QueuesEdge
 ) -> None:
     for id_ in ("event-1", "event-1", "event-2"):
-        queues.look_now(Look(ONE, "EC2 says terminated"), id_)
+        queues.look_now(Order(Look(ONE, "EC2 says terminated"), id_))
     messages = received(clients, urls[0])
     assert [one["Attributes"]["MessageDeduplicationId"] for one in messages] == ["event-1", "event-2"]
 
@@ -65,16 +65,21 @@ def test_any_number_of_chains_for_one_machine_melt_into_one_look(
     clients: Clients, urls: tuple[str, str], queues: QueuesEdge
 ) -> None:
     bodies = [Look(one, f"chain {number}", due_s=1000).to_json() for number in range(3) for one in (ONE, TWO)]
-    take_due(bodies, queues, FakeJournal(World()))
+    take_in(bodies, queues, FakeJournal(World()))
     looks = [Look.from_json(message["Body"]) for message in received(clients, urls[0])]
     assert looks == [Look(ONE, "chain 0"), Look(TWO, "chain 0")]
 
 
-def test_a_message_that_is_no_look_does_not_keep_others_back(
+def test_a_storm_is_ordered_ten_at_a_time_and_each_once(
     clients: Clients, urls: tuple[str, str], queues: QueuesEdge
 ) -> None:
-    world = World()
-    with pytest.raises(PermanentError, match="not JSON"):
-        take_due(["not a look", Look(ONE, "x", due_s=2).to_json()], queues, FakeJournal(world))
-    assert len(received(clients, urls[0])) == 1
-    assert [what for what, _ in world.told] == ["look_unreadable"]
+    machines = [InstanceId(f"i-{number:017x}") for number in range(23)]
+    orders = [Order(Look(machine, "a storm"), f"event-{machine}") for machine in machines]
+    queues.look_now(*orders, *orders)
+    found = [received(clients, urls[0]) for _ in range(4)]
+    assert [[Look.from_json(message["Body"]).machine for message in ten] for ten in found] == [
+        machines[:10],
+        machines[10:20],
+        machines[20:],
+        [],
+    ]

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from moto.events.models import EventPattern
 
-from functions.events import PATTERN
 from infra.local.cloud.events.patterns import matches
+from tests.templates import event_pattern
 from tests.unit.functions.samples import DROPPED, INBOX, LET_IN, LOOKED_AT, NO_EVENTS, ONE, changed, sample
 
-RULE = EventPattern.load(json.dumps(PATTERN))
+RULE = EventPattern.load(json.dumps(event_pattern()))
 
 
 @pytest.mark.parametrize("name", sorted(LOOKED_AT.keys() | DROPPED.keys() | INBOX.keys() | NO_EVENTS))

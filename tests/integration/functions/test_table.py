@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from functions.cluster.facts import Abandoned, Case, Phase
-from functions.cluster.joining import JoinState
+from functions.cluster.facts import Abandoned, Absent, Case, Phase
+from functions.cluster.joining import Admission, JoinState
 from functions.cluster.machine import InstanceId
 from functions.edges.table import TableEdge
 from functions.errors import ConflictError, RefusedError, RegrowError
@@ -246,6 +246,15 @@ def test_a_record_that_may_be_forgotten_says_when(table: TableEdge, clients: Cli
     (item,) = clients("dynamodb").scan(TableName="regrow-drill")["Items"]
     assert item["expires_at"] == {"N": str(int((NOW + timedelta(days=30)).timestamp()))}
     assert table.joins() == (join(keep_until=NOW + timedelta(days=30)),)
+
+
+def test_which_control_plane_is_admitted_is_read_as_it_was_written(table: TableEdge, clients: Clients) -> None:
+    assert table.admission() == Absent()
+    until, written_at = NOW + timedelta(minutes=10), NOW
+    said = {"instance": ONE, "until": until.isoformat(), "written_at": written_at.isoformat()}
+    item = {"pk": "control-plane", "sk": "admission", **said}
+    clients("dynamodb").put_item(TableName="regrow-drill", Item={key: {"S": value} for key, value in item.items()})
+    assert table.admission() == Admission(ONE, until, written_at)
 
 
 def test_an_approval_comes_back_as_it_was_written_and_changes_only_as_it_was_read(table: TableEdge) -> None:

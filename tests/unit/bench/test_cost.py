@@ -38,7 +38,7 @@ def test_lambda_is_paid_by_invocation_and_by_gigabyte_second() -> None:
 def test_a_message_costs_its_sending_its_receipt_and_its_deletion_by_the_kind_of_its_queue() -> None:
     sent = Called("intake", "AWS", "sqs:SendMessage")
     later = Called("remediate", "AWS", "sqs:SendMessage")
-    counted = tally(sent, later, remediate=Invocations(count=1), later=Invocations(count=1))
+    counted = tally(sent, later, remediate=Invocations(count=1), intake=Invocations(count=1))
     assert of_tally(counted, USD, "x86")["SQS"] == (1000 + 2 * 1000) + (100 + 2 * 100)
 
 
@@ -61,7 +61,7 @@ def test_a_month_of_thirty_days_has_three_receipts_a_minute_for_each_poller() ->
     listed = prices()
     nothing = {"idle sweep": Tally()}
     waiting = sum(of_month(Month({}, pollers=5), nothing, listed).values())
-    assert waiting == pytest.approx(5 * 3 * 43_200 * (0.4 + 0.4 + 0.5) / 1e6, abs=1e-3)
+    assert waiting == pytest.approx(5 * 3 * 43_200 * (0.4 + 0.5) / 1e6, abs=1e-3)
 
 
 def test_fixed_items_are_counted_apart() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import boto3
 import pytest
 
-from functions.join.mint import BUSY
+from functions.join.admit import BUSY
 from functions.settings import Settings
 from infra.deploy import alone, project_of, refuse_ended_runtime
 from infra.deployment.failure import DeploymentError
@@ -67,7 +67,7 @@ def test_only_functions_that_speak_to_kubernetes_stand_in_the_vpc() -> None:
 def test_a_pass_ends_before_its_message_is_seen_again() -> None:
     timeouts = {function.name: function.timeout_s for function in FUNCTIONS}
     assert timeouts["remediate"] < 40
-    assert timeouts["later"] < 30
+    assert timeouts["intake"] < 40
 
 
 def test_a_minter_has_ended_before_another_one_may_think_so() -> None:

@@ -37,7 +37,8 @@ OUT_OF_SERVICE = Taint(OUT_OF_SERVICE_TAINT, "NoExecute", "nodeshutdown")
 ENVIRONMENT = {
     "REGROW_CLUSTER": CLUSTER,
     "REGROW_PASS_QUEUE_URL": "http://queues.test/regrow-drill-pass.fifo",
-    "REGROW_LATER_QUEUE_URL": "http://queues.test/regrow-drill-later",
+    "REGROW_SNAPSHOT_BUCKET": "regrow-drill-123456789012-snapshots",
+    "REGROW_INBOX_QUEUE_URL": "http://queues.test/regrow-drill-inbox",
     "REGROW_TABLE": "regrow-drill",
     "REGROW_TOPIC_ARN": "arn:aws:sns:us-east-1:123456789012:regrow-drill",
     "REGROW_KUBECONFIG_PATH": "/regrow/drill/kubeconfig",

@@ -13,8 +13,9 @@ from datetime import datetime, timedelta
 from threading import RLock
 from typing import Any
 
+from functions.cluster.etcd import EtcdMember
 from functions.cluster.facts import Abandoned, Case, Pause, Record
-from functions.cluster.joining import Approval, JoinRecord
+from functions.cluster.joining import Admission, Approval, JoinRecord
 from functions.cluster.machine import Group, Instance, InstanceId, InstanceState, Node, Pod, Transition
 from functions.cluster.notice import Notice, ScheduledEvent
 from functions.messages import Look
@@ -57,6 +58,12 @@ class World:
     nodes: dict[str, Node] = field(default_factory=dict)
     pods: dict[Pod, str] = field(default_factory=dict)
     attachments: dict[str, str] = field(default_factory=dict)
+    etcd: dict[str, EtcdMember] = field(default_factory=dict)  # by id; named after their machines
+    lease: tuple[str, datetime] | None = None  # who is changing etcd's membership, and until when
+    admission: Admission | None = None
+    snapshots: list[tuple[datetime, str]] = field(default_factory=list)
+    certificates_for: InstanceId | None = None  # what kubeadm's upload-certs has left, and for whom
+    serving: set[InstanceId] = field(default_factory=set)  # healthy targets of the API's load balancer
     budgeted: set[str] = field(default_factory=set)  # names of pods that a disruption budget holds
     advised: dict[InstanceId, datetime] = field(default_factory=dict)  # to be left, as AWS recommends, and until when
     drains_on_advice: bool = False

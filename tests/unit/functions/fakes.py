@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from functions.cluster.facts import Abandoned, Absent, Case, Memory, Pause, Phase, Record
-from functions.cluster.joining import Approval, JoinRecord, JoinState
+from functions.cluster.etcd import Etcd, EtcdMember, EtcdPod, Snapshot
+from functions.cluster.facts import Abandoned, Absent, Case, Memory, Pause, Phase, Record, in_flight
+from functions.cluster.joining import Admission, Approval, JoinRecord, JoinState
 from functions.cluster.machine import (
     CORDONED_ANNOTATION,
     DRAINING_ANNOTATION,
@@ -25,16 +26,18 @@ from functions.cluster.machine import (
     Member,
     Node,
     Pod,
+    Role,
     Target,
     Transition,
 )
 from functions.cluster.notice import Notice, ScheduledEvent
-from functions.errors import ConflictError, RefusedError
-from functions.messages import Look, due
+from functions.errors import ConflictError, RefusedError, RetryableError
+from functions.messages import Look, Order, due
 from functions.remediate.outside import Answer, Blocked, Outside
 from tests.unit.functions.builders import CLUSTER, OUT_OF_SERVICE, SETTINGS, join
 from tests.unit.functions.fake_world import Call, World
 
+CONTROL_PLANES_PLACE = -1
 HOOK_TIMEOUT = timedelta(minutes=10)
 
 
@@ -46,6 +49,7 @@ def outside_of(world: World) -> Outside:
         FakeKubernetes(world, "kubernetes"),
         FakeJoining(world, "joining"),
         FakeTable(world, "table"),
+        FakeCommands(world, "commands"),
         FakeQueues(world, "queues"),
         FakeAlerts(world, "alerts"),
         FakeJournal(world),
@@ -228,6 +232,14 @@ class FakeLoadBalancing(_Edge):
                 world.targets.discard((instance, load_balancer))
                 world.requests_end[instance, load_balancer] = world.now + world.requests_take
 
+    def healthy(self, target_group: str) -> frozenset[InstanceId]:
+        with self.call("healthy") as world:
+            return frozenset(
+                one
+                for one in world.serving
+                if (one, target_group) in world.targets and world.instances[one].state is InstanceState.RUNNING
+            )
+
 
 class FakeKubernetes(_Edge):
     def node(self, name: str) -> Node | Absent:
@@ -245,6 +257,14 @@ class FakeKubernetes(_Edge):
     def attachments_of(self, node_name: str) -> tuple[str, ...]:
         with self.call("attachments_of") as world:
             return tuple(name for name, where in world.attachments.items() if where == node_name)
+
+    def etcd_pods(self) -> tuple[EtcdPod, ...]:
+        with self.call("etcd_pods") as world:
+            return tuple(
+                EtcdPod(node.name, f"https://{node.addresses[0]}:2379", f"etcd-of-{node.uid}")
+                for node in world.nodes.values()
+                if node.control_plane
+            )
 
     def cordon(self, node: Node, notice: Notice | None, *, drains: bool, at: datetime) -> None:
         with self.call("cordon") as world:
@@ -349,12 +369,12 @@ def _cordoned(node: Node, at: datetime) -> dict[str, str]:
 class FakeTable(_Edge):
     def memory(self, instance: InstanceId, *, now: datetime) -> Memory:
         with self.call("memory") as world:
-            in_flight = frozenset(case.instance for case in world.cases.values() if case.phase is Phase.CLEANING)
+            flying = in_flight(world.cases.values())
             pauses = tuple(pause for pause in world.pauses.values() if pause.until > now)
             joins = (world.joins[instance],) if instance in world.joins else ()
             approvals = (world.approvals[instance],) if instance in world.approvals else ()
             case, record = world.cases.get(instance), world.records.get(instance)
-            return Memory(case, record, pauses, in_flight, joins, approvals, tuple(world.abandoned))
+            return Memory(case, record, pauses, flying, joins, approvals, tuple(world.abandoned))
 
     def cases(self) -> tuple[Case, ...]:
         with self.call("cases") as world:
@@ -388,13 +408,13 @@ class FakeTable(_Edge):
         with self.call("open_case") as world:
             if case.instance in world.cases:
                 return
-            free = [place for place in range(max_in_flight) if place not in world.places]
+            ours = [CONTROL_PLANES_PLACE] if case.role is Role.CONTROL_PLANE else list(range(max_in_flight))
+            free = [place for place in ours if place not in world.places]
             if not free:
-                raise RefusedError(f"all {max_in_flight} places are taken")
+                raise RefusedError(f"all {len(ours)} places are taken")
             world.places[free[0]] = case.instance
             world.cases[case.instance] = case
-            cleaning = sum(one.phase is Phase.CLEANING for one in world.cases.values())
-            world.most_in_flight = max(world.most_in_flight, cleaning)
+            world.most_in_flight = max(world.most_in_flight, len(in_flight(world.cases.values())))
 
     def await_replacement(self, instance: InstanceId) -> None:
         with self.call("await_replacement") as world:
@@ -441,14 +461,117 @@ class FakeTable(_Edge):
         with self.call("history") as world:
             return tuple(entry for machine, entry in world.history if machine == instance)
 
+    def admission(self) -> Admission | Absent:
+        with self.call("admission") as world:
+            return world.admission or Absent()
+
+    def admit(self, admission: Admission, *, now: datetime) -> bool:
+        with self.call("admit") as world:
+            there = world.admission
+            if there and there.instance != admission.instance and there.until > now:
+                return False
+            world.admission = admission
+            return True
+
+    def end_admission(self, instance: InstanceId) -> None:
+        with self.call("end_admission") as world:
+            if world.admission and world.admission.instance == instance:
+                world.admission = None
+
+    def take_lease(self, holder: str, *, now: datetime, until: datetime) -> bool:
+        with self.call("take_lease") as world:
+            if world.lease and world.lease[0] != holder and world.lease[1] > now:
+                return False
+            world.lease = (holder, until)
+            return True
+
+    def end_lease(self, holder: str) -> None:
+        with self.call("end_lease") as world:
+            if world.lease and world.lease[0] == holder:
+                world.lease = None
+
+    def snapshot_at(self) -> datetime | None:
+        with self.call("snapshot_at") as world:
+            return max((at for at, _ in world.snapshots), default=None)
+
+    def note_snapshot(self, snapshot: Snapshot, *, at: datetime) -> None:
+        with self.call("note_snapshot") as world:
+            world.snapshots.append((at, snapshot.key))
+
+
+class FakeCommands(_Edge):
+    """Machines that run answer for etcd, as far as enough of its voters do."""
+
+    def etcd(self, on: InstanceId) -> Etcd:
+        with self._run("etcd", on) as world:
+            members = self._members(world)
+            answering = sum(member.voter and member.answers for member in members)
+            whole = answering > sum(member.voter for member in members) // 2
+            return Etcd(asked=on, members=members, linearizable=whole)
+
+    def remove_member(self, on: InstanceId, member: EtcdMember) -> str | None:
+        with self._run("remove_member", on) as world:
+            there = world.etcd.get(member.id)
+            if there is None:
+                return None
+            seen = {one.id: one for one in self._members(world)}
+            voters = [one for one in seen.values() if one.voter]
+            live = [one for one in voters if one.answers]
+            if len(live) <= len(voters) // 2:
+                raise RetryableError("etcdserver: request timed out")
+            left = [one for one in voters if one.id != member.id]
+            if there.voter and (not left or sum(one in live for one in left) <= len(left) // 2):
+                world.violations.append(f"removal of {member.id} ends the quorum of {len(voters)}")
+            if there.voter and any(one.learner for one in seen.values()):
+                world.violations.append(f"removal of {member.id} beside a learner")
+            world.did("remove member", there.name, machine=None)
+            del world.etcd[member.id]
+            return None
+
+    def move_leader(self, on: InstanceId, to: EtcdMember) -> None:
+        with self._run("move_leader", on) as world:
+            world.did("move leader", to.name, machine=None)
+            for id_, one in world.etcd.items():
+                world.etcd[id_] = replace(one, leads=id_ == to.id)
+
+    def take_snapshot(self, on: InstanceId, *, bucket: str, key: str) -> Snapshot:
+        with self._run("take_snapshot", on):
+            return Snapshot(key=key, size_bytes=1, hash="1", revision=1)
+
+    def upload_certificates(self, on: InstanceId, *, for_instance: InstanceId) -> datetime:
+        with self._run("upload_certificates", on) as world:
+            world.certificates_for = for_instance
+            return world.now + timedelta(hours=2)
+
+    def forget_certificates(self, on: InstanceId) -> None:
+        with self._run("forget_certificates", on) as world:
+            world.certificates_for = None
+
+    @contextmanager
+    def _run(self, method: str, on: InstanceId) -> Iterator[World]:
+        with self.call(method) as world:
+            machine = world.instances.get(on)
+            if machine is None or machine.state is not InstanceState.RUNNING:
+                raise RetryableError(f"{method} on {on}: DeliveryTimedOut")
+            yield world
+
+    def _members(self, world: World) -> tuple[EtcdMember, ...]:
+        """As they are now: one answers when its machine runs, and one that answers leads."""
+        runs = {one.id for one in world.instances.values() if one.state is InstanceState.RUNNING}
+        seen = [replace(one, answers=one.answers and InstanceId(one.name) in runs) for one in world.etcd.values()]
+        leading = next((one.id for one in seen if one.leads and one.answers), None)
+        heir = leading or next((one.id for one in seen if one.voter and one.answers), None)
+        return tuple(replace(one, leads=one.id == heir) for one in seen)
+
 
 class FakeQueues(_Edge):
-    def look_now(self, look: Look, deduplication_id: str) -> None:
+    def look_now(self, *orders: Order) -> None:
         with self.call("look_now") as world:
-            heard = world.deduplication.get(deduplication_id)
-            if heard is None or world.now - heard >= timedelta(minutes=5):
-                world.deduplication[deduplication_id] = world.now
-                world.passes.append(look)
+            for order in orders:
+                heard = world.deduplication.get(order.deduplication_id)
+                if heard is None or world.now - heard >= timedelta(minutes=5):
+                    world.deduplication[order.deduplication_id] = world.now
+                    world.passes.append(order.look)
 
     def look_later(self, look: Look, *, now: datetime, after: timedelta) -> None:
         with self.call("look_later") as world:

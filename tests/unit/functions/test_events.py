@@ -13,8 +13,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from functions.cluster.machine import instance_id
-from functions.events import PATTERN, Dropped, Hint, read_event, read_notification
+from functions.events import Dropped, Hint, read_event, read_message
 from functions.messages import Look
+from tests.templates import event_pattern
 from tests.unit.functions.builders import NOW
 from tests.unit.functions.samples import (
     DROPPED,
@@ -76,12 +77,12 @@ def test_what_is_no_event_is_dropped(name: str) -> None:
 
 @pytest.mark.parametrize("name", INBOX)
 def test_each_message_of_the_inbox_is_read_on_its_own(name: str) -> None:
-    assert [followed(read_notification(body)) for body in bodies(name)] == INBOX[name]
+    assert [followed(read_message(body)) for body in bodies(name)] == INBOX[name]
 
 
 @pytest.mark.parametrize("name", ["autoscaling-launch-unsuccessful", "inbox-launch-error"])
 def test_a_launch_that_brought_no_instance_is_counted_as_such(name: str) -> None:
-    read = read_notification(bodies(name)[0]) if name in INBOX else read_event(sample(name))
+    read = read_message(bodies(name)[0]) if name in INBOX else read_event(sample(name))
     assert isinstance(read, Dropped)
     assert read.counted == "launch_unsuccessful"
 
@@ -99,7 +100,7 @@ def test_what_is_told_by_an_event_and_by_a_notification_is_one_look(name: str) -
     names = {"EC2 Instance Launch Successful": "autoscaling:EC2_INSTANCE_LAUNCH"}
     notification = {"Service": "AWS Auto Scaling", "Event": names.get(event["detail-type"]), **event["detail"]}
     topics = json.dumps({"Type": "Notification", "MessageId": "m", "Message": json.dumps(notification)})
-    assert read_event(event) == read_notification(json.dumps(notification)) == read_notification(topics)
+    assert read_event(event) == read_message(json.dumps(notification)) == read_message(topics)
 
 
 def test_every_machine_of_a_health_event_gets_a_look_of_its_own() -> None:
@@ -203,7 +204,7 @@ def test_a_notification_in_too_many_envelopes_is_dropped(depth: int) -> None:
     body = bodies("inbox-terminate-action")[0]
     for _ in range(depth):
         body = json.dumps({"Type": "Notification", "Message": body})
-    assert followed(read_notification(body)) == "a notification in a notification, more than 2 deep"
+    assert followed(read_message(body)) == "a notification in a notification, more than 2 deep"
 
 
 @pytest.mark.parametrize(
@@ -227,7 +228,7 @@ def test_a_notification_in_too_many_envelopes_is_dropped(depth: int) -> None:
     ],
 )
 def test_a_message_that_is_nothing_is_dropped_with_its_reason(body: str, reason: str) -> None:
-    read = read_notification(body)
+    read = read_message(body)
     assert isinstance(read, Dropped)
     assert read.reason.startswith(reason)
 
@@ -305,8 +306,8 @@ def test_no_payload_at_all_makes_intake_fail(event: object) -> None:
 
 @given(messages())
 def test_no_message_at_all_makes_the_inbox_fail(body: str) -> None:
-    check_sound(read_notification(body))
+    check_sound(read_message(body))
 
 
 def test_the_rule_is_no_longer_than_eventbridge_takes() -> None:
-    assert len(json.dumps(PATTERN)) <= 2048  # EventBridge quotas
+    assert len(json.dumps(event_pattern())) <= 2048  # EventBridge quotas

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 
@@ -11,10 +12,10 @@ from functions.cluster.assess import Kind
 from functions.cluster.facts import Phase, Unknown
 from functions.cluster.machine import InstanceState
 from functions.errors import ConfigurationError, RegrowError, RetryableError
-from functions.intake import take_due, take_in
+from functions.intake import take_in
 from functions.messages import Look
 from functions.remediate.reconcile import GIVE_UP_AFTER_TRIES, Judgement, judge, run_pass
-from tests.unit.functions.builders import CLUSTER, NOW, ONE, SETTINGS, TWO, case, machine, pause, record
+from tests.unit.functions.builders import CLUSTER, NOW, ONE, SETTINGS, case, machine, pause, record
 from tests.unit.functions.fake_world import Call, World
 from tests.unit.functions.fakes import outside_of
 from tests.unit.functions.worlds import a_cluster, kill
@@ -211,14 +212,6 @@ def test_a_node_without_record_is_found_by_its_provider_id() -> None:
     assert getattr(facts.node, "name", None) == "worker-one"
 
 
-def test_a_message_that_is_no_look_is_told_and_fails_after_all_others_went_on() -> None:
-    world = World()
-    outside = outside_of(world)
-    with pytest.raises(RegrowError, match="not JSON"):
-        take_due(["no look", Look(TWO, "x", due_s=2).to_json()], outside.queues, outside.journal)
-    assert world.passes == [Look(TWO, "x")]
-
-
 def test_an_event_that_cannot_be_passed_on_fails_so_that_it_is_delivered_again() -> None:
     world = refusing("look_now", RetryableError("SQS does not answer"))
     outside = outside_of(world)
@@ -229,9 +222,9 @@ def test_an_event_that_cannot_be_passed_on_fails_so_that_it_is_delivered_again()
         "detail": {"instance-id": ONE, "state": InstanceState.TERMINATED.value},
     }
     with pytest.raises(RetryableError):
-        take_in(event, outside.queues, outside.journal)
+        take_in([json.dumps(event)], outside.queues, outside.journal)
     world.before = lambda _: None
-    take_in(event, outside.queues, outside.journal)
+    take_in([json.dumps(event)], outside.queues, outside.journal)
     assert world.passes == [LOOK]
 
 

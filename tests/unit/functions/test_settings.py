@@ -36,7 +36,7 @@ def test_a_missing_setting_is_named(name: str, value: str | None) -> None:
     ("name", "value"),
     [
         ("REGROW_PASS_QUEUE_URL", "regrow-drill-pass.fifo"),
-        ("REGROW_LATER_QUEUE_URL", "sqs://somewhere"),
+        ("REGROW_INBOX_QUEUE_URL", "sqs://somewhere"),
         ("REGROW_TOPIC_ARN", "regrow-drill"),
         ("REGROW_MAX_IN_FLIGHT", "0"),
         ("REGROW_MAX_IN_FLIGHT", "101"),

@@ -13,7 +13,8 @@ from functions.cluster.joining import JoinState
 from functions.cluster.machine import InstanceId, InstanceState, Node
 from functions.errors import RetryableError
 from functions.remediate.observe import readiness
-from functions.remediate.sweep import Cluster, Sweep, find_work, run_sweep
+from functions.remediate.reading import Cluster
+from functions.remediate.sweep import Sweep, find_work, run_sweep
 from tests.unit.functions.builders import (
     CLUSTER,
     NOW,

@@ -21,6 +21,7 @@ OWN = denied("i-01", "ssm:GetParameter", f"{PARAMETER}/i-01")
 ANOTHERS = denied("i-01", "ssm:GetParameter", f"{PARAMETER}/i-02")
 OWN_LONGER = denied("i-01", "ssm:GetParameter", f"{PARAMETER}/i-012")
 WRITES = denied("i-01", "ssm:PutParameter", f"{PARAMETER}/i-01")
+AGENT = denied("i-01", "ssm:UpdateInstanceInformation", "arn:aws:ec2:us-east-1:123456789012:instance/i-01")
 FUNCTION = denied("regrow-drill-mint", "dynamodb:PutItem", "table")
 UNDECIDED = "2026-11-21 16:20:30,833 ERROR infra.local.cloud.access.gate: cannot decide: principal=x: no rule for it"
 
@@ -28,6 +29,10 @@ UNDECIDED = "2026-11-21 16:20:30,833 ERROR infra.local.cloud.access.gate: cannot
 @pytest.mark.parametrize("lines", [[], ["something else"], [OWN, OWN]])
 def test_a_machine_may_ask_for_its_own_bundle_before_it_is_there(lines: list[str]) -> None:
     assert judge_denials(lines).kept
+
+
+def test_a_machine_whose_role_knows_no_agent_may_ask_to_be_known() -> None:
+    assert judge_denials([AGENT, AGENT]).kept
 
 
 @pytest.mark.parametrize("line", [ANOTHERS, OWN_LONGER, WRITES, FUNCTION, UNDECIDED])

@@ -32,6 +32,7 @@ CLEAN = JoinSight(
     initialised_by=CONTROL_PLANE,
 )
 RECORD = "every certificate that Regrow approved is of a machine with a join record"
+CERTIFICATES = "no control plane's certificates are left to fetch, nor a key to them"
 NOBODY_ELSE = "nobody but Regrow approved a machine's first certificate"
 
 
@@ -52,6 +53,8 @@ def test_a_cluster_that_everybody_joined_by_right_keeps_every_promise() -> None:
     [
         (replace(CLEAN, tokens=("secret/bootstrap-token-abc123",)), "no bootstrap token is left"),
         (replace(CLEAN, bundles=(f"/regrow/c/join/{NEW}",)), "no bundle to join with is left"),
+        (replace(CLEAN, certificates=("secret/kubeadm-certs",)), CERTIFICATES),
+        (replace(CLEAN, certificates=(f"/regrow/c/certificate-key/{NEW}",)), CERTIFICATES),
         (replace(CLEAN, pending=(serving_request(NEW, None),)), "no certificate request is pending"),
         (replace(CLEAN, joins=(*CLEAN.joins, SeenJoin("i-3", "i-3", "issued"))), "no join is open"),
         (replace(CLEAN, joins=(*CLEAN.joins, SeenJoin("i-3", "i-3", "minting"))), "no join is open"),

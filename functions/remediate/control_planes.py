@@ -1,0 +1,199 @@
+"""One pass over all control planes: the most urgent step of one of them, while the others wait.
+
+What each needs is judged as for any machine; what etcd allows decides what of it may be done. As long as nothing could
+be done about one, the next one is looked at in the same pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from functions.cluster import quorum
+from functions.cluster.assess import Kind, Verdict, assess
+from functions.cluster.control_plane import ControlPlane
+from functions.cluster.etcd import Etcd, tie
+from functions.cluster.facts import Absent, Facts, Fleet, Memory, Unknown, known
+from functions.cluster.heed import heeded
+from functions.cluster.joining import Admission
+from functions.cluster.machine import Group, InstanceId, Role
+from functions.errors import RetryableError
+from functions.messages import CONTROL_PLANE, Look, Order
+from functions.remediate.act import Outcome, act
+from functions.remediate.guards import guard
+from functions.remediate.observe import observe
+from functions.remediate.outside import Outside
+from functions.remediate.plan import AT_ONCE, LATER, Plan
+from functions.remediate.planning import keep_hooks, make_plan
+from functions.remediate.plans.control_plane import needs_pass, plan_control_plane, plan_orphan, plan_snapshot, urgency
+from functions.remediate.reading import Cluster, control_planes, facts_of, read_cluster
+from functions.remediate.reconcile import GIVE_UP_AFTER_TRIES, LONGEST_WAIT, Judgement, carry_out, write_down
+from functions.remediate.telling import tell_if_possible
+from functions.settings import Settings
+
+_ASKED_AT_MOST = 2  # machines for etcd's members: each may take its time to say nothing
+_HOUR = timedelta(hours=1)
+
+
+def run_control_plane(look: Look, outside: Outside, settings: Settings, clock: Callable[[], datetime]) -> None:
+    """Do the next thing about the control plane, and order the next look if one is called for.
+
+    Raises RetryableError when not even that look can be ordered: the message then stays in the queue.
+    """
+    now = clock()
+    try:
+        cluster = read_cluster(outside, settings.cluster, now=now)
+    except RetryableError as error:
+        _look_again(look, [Outcome((), LATER, f"unknown: {error}", failed=True)], outside, now=clock())
+        return
+    outcomes = [_keep_hooks(cluster, outside, settings, clock)]
+    seen = observe_etcd(cluster, outside, now=now)
+    if isinstance(seen.etcd, Etcd) and quorum.lost(seen.etcd):
+        outcomes.append(_tell_lost(seen.etcd, outside, settings, now=now))
+    elif cluster.unread:
+        outcomes.append(Outcome((), LATER, f"unknown: {cluster.unread}", failed=True))
+    else:
+        for judgement in judgements(cluster, seen, outside, settings, now=now):
+            outcome = carry_out(judgement, outside, settings, clock)
+            write_down(replace(look, machine=judgement.facts.id), judgement, outcome, outside, now=clock())
+            outcomes.append(outcome)
+            if outcome.done or outcome.failed:
+                break  # whoever comes next is judged by what is true then
+    _look_again(look, outcomes, outside, now=clock())
+
+
+def judgements(
+    cluster: Cluster, seen: ControlPlane, outside: Outside, settings: Settings, *, now: datetime
+) -> Iterator[Judgement]:
+    """Yield what is to be done about each that needs something, the most urgent first; each is read whole for that."""
+    every = settings.snapshot_every
+    whole = Fleet(cluster.groups, others_known=bool(cluster.instances))
+    for orphan in seen.orphans if not seen.unknown else ():
+        plan = plan_orphan(orphan, seen, every)
+        yield _of_cluster(plan, Verdict(Kind.DEAD, f"etcd member {orphan} is nobody's"), whole, settings, now)
+    roughly = [(machine, *_rough(machine, cluster, whole, settings, now)) for machine in control_planes(cluster)]
+    for machine, facts, _ in sorted(roughly, key=lambda one: (urgency(one[2], one[1]), one[0])):
+        if not needs_pass(facts, assess(facts, Role.CONTROL_PLANE), seen):
+            continue
+        read = observe(machine, settings.cluster, outside, now=now, told=facts.told)
+        facts = replace(read, notice=heeded(read, settings.policy))
+        verdict = assess(facts, Role.CONTROL_PLANE)
+        plan = plan_control_plane(verdict, facts, seen, settings.policy, every)
+        if verdict.kind in (Kind.HEALTHY, Kind.PARKED, Kind.FOREIGN, Kind.HELD):
+            plan = make_plan(verdict, facts, settings.policy)
+        yield Judgement(facts, verdict, plan, guard(plan, verdict, facts, max_in_flight=settings.max_in_flight))
+    plan = plan_snapshot(seen, every)
+    if plan.steps:
+        yield _of_cluster(plan, Verdict(Kind.HEALTHY, "nothing else is to be done"), whole, settings, now)
+
+
+def observe_etcd(cluster: Cluster, outside: Outside, *, now: datetime) -> ControlPlane:
+    """Ask a machine about etcd, the API server whose members those are, and the table what was begun."""
+    machines = control_planes(cluster)
+    instances = [instance for machine in machines if (instance := cluster.instances.get(machine))]
+    nodes = [node for machine in machines if (node := cluster.nodes.get(machine))]
+    pods = known(outside.kubernetes.etcd_pods)
+    there = () if isinstance(pods, Unknown) else pods
+    etcd: Etcd | Unknown = Unknown("no control plane runs that could be asked about etcd")
+    asked: InstanceId | None = None
+    for machine in quorum.whom_to_ask(instances, nodes, there)[:_ASKED_AT_MOST]:
+        etcd = known(lambda machine=machine: outside.commands.etcd(machine))  # type: ignore[misc]
+        if isinstance(etcd, Etcd):
+            asked = machine
+            if not quorum.lost(etcd):
+                break  # else it may only be cut off from the others: one more is asked
+    joins = tuple(join for machine in machines for join in cluster.joins.get(machine, ()))
+    records = tuple(record for machine in machines if (record := cluster.records.get(machine)))
+    members = {member.id: member for group in cluster.groups for member in group.members}
+    joined = frozenset(
+        machine
+        for machine in machines
+        if (member := members.get(machine))
+        and member.in_service
+        and machine in cluster.nodes
+        and not any(join.open for join in cluster.joins.get(machine, ()))
+    )
+    return ControlPlane(
+        at=now,
+        etcd=etcd,
+        asked=asked,
+        ties=tie(etcd, pods, nodes, instances, records=records, joins=joins),
+        joined=joined,
+        joining=frozenset(join.instance for join in joins if join.open),
+        serving=known(lambda: _serving(cluster.groups, outside)),
+        snapshot_at=known(outside.table.snapshot_at),
+        admission=known(lambda: _admission(outside)),
+    )
+
+
+def _admission(outside: Outside) -> Admission | None:
+    admission = outside.table.admission()
+    return admission if isinstance(admission, Admission) else None
+
+
+def _serving(groups: tuple[Group, ...], outside: Outside) -> frozenset[InstanceId]:
+    target_groups = {group.api_target_group for group in groups if group.api_target_group}
+    return frozenset(machine for one in target_groups for machine in outside.load_balancing.healthy(one))
+
+
+def _rough(
+    machine: InstanceId, cluster: Cluster, whole: Fleet, settings: Settings, now: datetime
+) -> tuple[Facts, Verdict]:
+    facts = facts_of(machine, cluster, settings.cluster, now, whole)
+    facts = replace(facts, notice=heeded(facts, settings.policy))
+    return facts, assess(facts, Role.CONTROL_PLANE)
+
+
+def _of_cluster(plan: Plan, verdict: Verdict, fleet: Fleet, settings: Settings, now: datetime) -> Judgement:
+    """What is to be done about no machine in particular."""
+    nothing = Memory(None, None, (), frozenset())
+    facts = Facts(settings.cluster, CONTROL_PLANE, now, Absent(), fleet, nothing)
+    return Judgement(facts, verdict, plan, None)
+
+
+def _keep_hooks(cluster: Cluster, outside: Outside, settings: Settings, clock: Callable[[], datetime]) -> Outcome:
+    """All that a hook holds wait on, whoever's turn it is; what must not wait is done by the plans."""
+    fleet = Fleet(cluster.groups, others_known=True)
+    for machine in control_planes(cluster):
+        place = fleet.place_of(machine)
+        if place and place[1].held:
+            waiting = Verdict(Kind.HELD, "it waits for its turn", *place)
+            facts = facts_of(machine, cluster, settings.cluster, clock(), fleet)
+            act(keep_hooks(waiting, facts), facts, outside, settings, clock)
+    return Outcome(())
+
+
+def _tell_lost(etcd: Etcd, outside: Outside, settings: Settings, *, now: datetime) -> Outcome:
+    """Without a quorum nothing can be changed, and nothing automatic is safe."""
+    answering = [voter.name or voter.id for voter in etcd.voters if voter.answers]
+    silent = [str(voter) for voter in etcd.voters if not voter.answers]
+    said = f"{len(answering)} of {len(etcd.voters)} voters answer ({', '.join(answering)})"
+    text = (
+        f"{said}; these do not: {'; '.join(silent)}. Nothing is done to any control plane before a person has restored "
+        "the quorum: docs/runbooks/etcd.md. The newest snapshot is in the bucket "
+        f"{settings.snapshot_bucket}."
+    )
+    subject = f"etcd of {settings.cluster} has lost its quorum"
+    if tell_if_possible(outside, "quorum-lost", subject, text, now=now, within=_HOUR):
+        known(lambda: outside.table.first_time("sweep-held", now=now, within=_HOUR))  # it holds for the same reason
+    outside.journal.tell("quorum_lost", reason=said)
+    outside.journal.count("quorum_lost")
+    return Outcome((), LATER, f"etcd has lost its quorum: {said}", failed=True)
+
+
+def _look_again(look: Look, outcomes: list[Outcome], outside: Outside, *, now: datetime) -> None:
+    """As soon as the most impatient of all wants it."""
+    waits = [(outcome.look_again, outcome.reason) for outcome in outcomes if outcome.look_again is not None]
+    if not waits:
+        return
+    soonest, reason = min(waits)
+    again = Look(CONTROL_PLANE, reason)
+    if any(outcome.failed for outcome in outcomes) and not any(outcome.done for outcome in outcomes):
+        if look.tries < GIVE_UP_AFTER_TRIES:
+            after = min(LONGEST_WAIT, timedelta(seconds=2 ** (look.tries + 1)))
+            outside.queues.look_later(replace(again, tries=look.tries + 1), now=now, after=after)
+    elif soonest == AT_ONCE:
+        outside.queues.look_now(Order(again, f"then-{CONTROL_PLANE}-{now.isoformat()}"))
+    else:
+        outside.queues.look_later(again, now=now, after=soonest)

@@ -1,0 +1,125 @@
+"""Change etcd's membership, or let a machine into it: always one at a time, always read again right before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+from functions.cluster import quorum
+from functions.cluster.joining import Admission
+from functions.errors import ConfigurationError, RefusedError, RetryableError
+from functions.remediate.outside import Outside
+from functions.remediate.plan import (
+    LATER,
+    SOON,
+    Admit,
+    AwaitQuorum,
+    ForgetCertificates,
+    MoveLeader,
+    RemoveMember,
+    TakeSnapshot,
+    UploadCertificates,
+)
+from functions.remediate.plans.control_plane import may_go
+from functions.remediate.steps.waiting import Unchanged, Waiting
+from functions.remediate.telling import tell_if_possible
+
+LEASE = timedelta(seconds=60)  # longer than a pass can last
+MINTED_WITHIN = timedelta(seconds=30)  # the minter counts from its token, and has ended it when the launch is given up
+_HOUR = timedelta(hours=1)
+
+
+def remove_member(step: RemoveMember, outside: Outside, *, at: datetime) -> Waiting | Unchanged | None:
+    with _lease(f"remove {step.member.id}", outside, at):
+        etcd = outside.commands.etcd(step.asked)
+        member = etcd.member(step.member.id)
+        if member is None:
+            return Unchanged()
+        if (member.name, member.peer_urls, member.learner) != (
+            step.member.name,
+            step.member.peer_urls,
+            step.member.learner,
+        ):
+            return Waiting(f"{step.member} has changed since it was looked at", SOON)
+        if step.dead and member.answers:
+            return Waiting(f"{member} answers, and was taken for dead", LATER)
+        if reason := may_go(etcd, member, dead=step.dead):
+            return Waiting(reason, LATER)
+        if refused := outside.commands.remove_member(step.asked, member):
+            return Waiting(f"{step.asked} refuses to remove {member}: {refused}", LATER)
+    return None
+
+
+def move_leader(step: MoveLeader, outside: Outside) -> Unchanged | None:
+    try:
+        outside.commands.move_leader(step.asked, step.to)
+    except (RetryableError, ConfigurationError) as error:
+        outside.journal.tell("move_leader_failed", to=step.to.name, reason=str(error))
+        return Unchanged()
+    return None
+
+
+def admit(step: Admit, outside: Outside, *, at: datetime, join_deadline: timedelta) -> Waiting | None:
+    with _lease(f"admit {step.instance}", outside, at):
+        etcd = outside.commands.etcd(step.asked)
+        joined_before = any(member.name == step.instance for member in etcd.members)
+        if not joined_before and (reason := quorum.may_admit(etcd, wanted=step.wanted)):
+            return Waiting(f"it waits until etcd is whole: {reason}", SOON)
+        if not outside.table.admit(Admission(step.instance, at + join_deadline + MINTED_WITHIN, at), now=at):
+            return Waiting("another machine is admitted", SOON)
+    return None
+
+
+def upload_certificates(step: UploadCertificates, outside: Outside) -> None:
+    outside.commands.upload_certificates(step.asked, for_instance=step.instance)
+
+
+def forget_certificates(step: ForgetCertificates, outside: Outside) -> Unchanged | None:
+    """The certificates are for one machine: while another one is admitted they are its."""
+    admission = outside.table.admission()
+    if not isinstance(admission, Admission) or admission.instance != step.instance:
+        return Unchanged()
+    if step.asked:
+        try:
+            outside.commands.forget_certificates(step.asked)
+        except (RetryableError, ConfigurationError) as error:
+            outside.journal.tell("forget_certificates_failed", machine=step.instance, reason=str(error))
+            outside.journal.count("forget_certificates_failed")
+            return Unchanged()
+    outside.table.end_admission(step.instance)
+    return None
+
+
+def take_snapshot(step: TakeSnapshot, outside: Outside, *, at: datetime, bucket: str) -> Unchanged | None:
+    key = f"etcd/{at:%Y/%m/%d/%H%M%S}-{step.asked}.db"
+    try:
+        outside.table.note_snapshot(outside.commands.take_snapshot(step.asked, bucket=bucket, key=key), at=at)
+    except (RetryableError, ConfigurationError) as error:
+        subject = "No snapshot of etcd could be taken"
+        text = f"{error}. Wanted since {step.reason}. It is tried again; what was to be done goes on without it."
+        outside.journal.tell("snapshot_failed", asked=step.asked, reason=str(error))
+        outside.journal.count("snapshot_failed")
+        tell_if_possible(outside, "snapshot-failed", subject, text, now=at, within=_HOUR)
+        return Unchanged()
+    return None
+
+
+def await_quorum(step: AwaitQuorum, outside: Outside, *, at: datetime) -> Waiting:
+    subject = f"etcd's membership is left as it is: {step.of}"
+    text = (
+        f"{step.reason}. Nothing is removed before that is so no more; Regrow looks again by itself. "
+        "The run-book is docs/runbooks/etcd.md."
+    )
+    tell_if_possible(outside, f"quorum#{step.of}", subject[:100], text, now=at, within=_HOUR)
+    outside.journal.count("quorum_refused")
+    return Waiting(step.reason, LATER)
+
+
+@contextmanager
+def _lease(holder: str, outside: Outside, at: datetime) -> Iterator[None]:
+    """Raises RefusedError while somebody else has it."""
+    if not outside.table.take_lease(holder, now=at, until=at + LEASE):
+        raise RefusedError("another pass is changing etcd's membership")
+    yield  # after an error nobody knows whether the machine is still at it: the lease then lasts its time
+    outside.table.end_lease(holder)
