@@ -83,17 +83,20 @@ def whom_to_ask(
     pods: Iterable[EtcdPod] = (),
     *,
     about: InstanceId | None = None,
+    in_service: Collection[InstanceId] = (),
 ) -> tuple[InstanceId, ...]:
     """Return the running control planes in the order in which to ask them, never the one that it is `about`.
 
-    Those with a Ready Node and etcd on it come first, and of equals the oldest. Where the Kubernetes API says
-    nothing, all that run are worth asking.
+    Those with a Ready Node and etcd on it come first, then those that are in service, and of equals the oldest. Where
+    the Kubernetes API says nothing, all that run are worth asking.
     """
     ready = {node.instance for node in nodes if node.ready}
     with_etcd = {pod.node_name for pod in pods}
     has_etcd = {node.instance for node in nodes if node.name in with_etcd}
     running = [one for one in instances if one.state is InstanceState.RUNNING and one.id != about]
-    running.sort(key=lambda one: (one.id not in has_etcd, one.id not in ready, one.launched_at, one.id))
+    running.sort(
+        key=lambda one: (one.id not in has_etcd, one.id not in ready, one.id not in in_service, one.launched_at, one.id)
+    )
     return tuple(one.id for one in running)
 
 

@@ -55,10 +55,10 @@ class LoadBalancingEdge:
         with speaking_to("Elastic Load Balancing", "DeregisterTargets"), _is_success(_GONE):
             self._client.deregister_targets(TargetGroupArn=load_balancer, Targets=[{"Id": instance}])
 
-    def healthy(self, target_group: str) -> frozenset[InstanceId]:
+    def health(self, target_group: str) -> dict[InstanceId, str]:
         with speaking_to("Elastic Load Balancing", "DescribeTargetHealth"):
             seen = self._client.describe_target_health(TargetGroupArn=target_group)["TargetHealthDescriptions"]
-        return frozenset(InstanceId(one["Target"]["Id"]) for one in seen if one["TargetHealth"]["State"] == "healthy")
+        return {InstanceId(one["Target"]["Id"]): one["TargetHealth"]["State"] for one in seen}
 
     def _target(self, instance: InstanceId, target_group: str) -> Target | None:
         with speaking_to("Elastic Load Balancing", "DescribeTargetHealth"):

@@ -6,7 +6,7 @@ be done about one, the next one is looked at in the same pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -17,7 +17,7 @@ from functions.cluster.etcd import Etcd, tie
 from functions.cluster.facts import Absent, Facts, Fleet, Memory, Unknown, known
 from functions.cluster.heed import heeded
 from functions.cluster.joining import Admission
-from functions.cluster.machine import Group, InstanceId, Role
+from functions.cluster.machine import Group, InstanceId, InstanceState, Role
 from functions.errors import RetryableError
 from functions.messages import CONTROL_PLANE, Look, Order
 from functions.remediate.act import Outcome, act
@@ -43,17 +43,18 @@ def run_control_plane(look: Look, outside: Outside, settings: Settings, clock: C
     """
     now = clock()
     try:
+        etcd, asked, registered = ask_around_kubernetes(outside, settings.cluster)
         cluster = read_cluster(outside, settings.cluster, now=now)
     except RetryableError as error:
         _look_again(look, [Outcome((), LATER, f"unknown: {error}", failed=True)], outside, now=clock())
         return
     outcomes = [_keep_hooks(cluster, outside, settings, clock)]
-    seen = observe_etcd(cluster, outside, now=now)
-    if isinstance(seen.etcd, Etcd) and quorum.lost(seen.etcd):
-        outcomes.append(_tell_lost(seen.etcd, outside, settings, now=now))
+    if isinstance(etcd, Etcd) and quorum.lost(etcd):
+        outcomes.append(_tell_lost(etcd, outside, settings, now=now))
     elif cluster.unread:
         outcomes.append(Outcome((), LATER, f"unknown: {cluster.unread}", failed=True))
     else:
+        seen = put_together(cluster, etcd, asked, registered, outside, now=now)
         for judgement in judgements(cluster, seen, outside, settings, now=now):
             outcome = carry_out(judgement, outside, settings, clock)
             write_down(replace(look, machine=judgement.facts.id), judgement, outcome, outside, now=clock())
@@ -76,7 +77,7 @@ def judgements(
     for machine, facts, _ in sorted(roughly, key=lambda one: (urgency(one[2], one[1]), one[0])):
         if not needs_pass(facts, assess(facts, Role.CONTROL_PLANE), seen):
             continue
-        read = observe(machine, settings.cluster, outside, now=now, told=facts.told)
+        read = observe(machine, settings.cluster, outside, now=now, told=facts.told, line=Role.CONTROL_PLANE)
         facts = replace(read, notice=heeded(read, settings.policy))
         verdict = assess(facts, Role.CONTROL_PLANE)
         plan = plan_control_plane(verdict, facts, seen, settings.policy, every)
@@ -88,21 +89,54 @@ def judgements(
         yield _of_cluster(plan, Verdict(Kind.HEALTHY, "nothing else is to be done"), whole, settings, now)
 
 
-def observe_etcd(cluster: Cluster, outside: Outside, *, now: datetime) -> ControlPlane:
-    """Ask a machine about etcd, the API server whose members those are, and the table what was begun."""
-    machines = control_planes(cluster)
-    instances = [instance for machine in machines if (instance := cluster.instances.get(machine))]
-    nodes = [node for machine in machines if (node := cluster.nodes.get(machine))]
-    pods = known(outside.kubernetes.etcd_pods)
-    there = () if isinstance(pods, Unknown) else pods
+def ask_around_kubernetes(
+    outside: Outside, cluster: str
+) -> tuple[Etcd | Unknown, InstanceId | None, Mapping[InstanceId, str] | Unknown]:
+    """Ask AWS, and a machine about etcd; then take out of the API's load balancer what EC2 says has ended.
+
+    Until that is done each request to the API server may end at a machine that is dead. With etcd's quorum lost not
+    even that is done. Returns etcd, who was asked, and the health of each target.
+    """
+    groups = [group for group in outside.autoscaling.groups(cluster) if group.role is Role.CONTROL_PLANE]
+    listed = {member.id for group in groups for member in group.members}
+    fleet = [one for one in outside.ec2.fleet(cluster) if one.role is Role.CONTROL_PLANE or one.id in listed]
     etcd: Etcd | Unknown = Unknown("no control plane runs that could be asked about etcd")
     asked: InstanceId | None = None
-    for machine in quorum.whom_to_ask(instances, nodes, there)[:_ASKED_AT_MOST]:
+    for machine in quorum.whom_to_ask(fleet, in_service=_in_service(groups))[:_ASKED_AT_MOST]:
         etcd = known(lambda machine=machine: outside.commands.etcd(machine))  # type: ignore[misc]
         if isinstance(etcd, Etcd):
             asked = machine
             if not quorum.lost(etcd):
                 break  # else it may only be cut off from the others: one more is asked
+    target_groups = {group.api_target_group for group in groups if group.api_target_group}
+    health = known(lambda: {one: outside.load_balancing.health(one) for one in target_groups})
+    if isinstance(health, Unknown):
+        return etcd, asked, health
+    ended = {one.id for one in fleet if one.state is InstanceState.TERMINATED}
+    if isinstance(etcd, Etcd) and not quorum.lost(etcd):
+        for target_group, targets in health.items():
+            for machine in sorted(ended & {one for one, state in targets.items() if state != "draining"}):
+                outside.load_balancing.deregister(machine, target_group)
+                outside.journal.tell("deregistered", machine=machine, target_group=target_group)
+    return etcd, asked, {machine: state for targets in health.values() for machine, state in targets.items()}
+
+
+def _in_service(groups: list[Group]) -> frozenset[InstanceId]:
+    return frozenset(member.id for group in groups for member in group.members if member.in_service)
+
+
+def put_together(
+    cluster: Cluster,
+    etcd: Etcd | Unknown,
+    asked: InstanceId | None,
+    registered: Mapping[InstanceId, str] | Unknown,
+    outside: Outside,
+    *,
+    now: datetime,
+) -> ControlPlane:
+    """Ask the API server whose etcd's members are, and the table what was begun."""
+    machines = control_planes(cluster)
+    nodes = [node for machine in machines if (node := cluster.nodes.get(machine))]
     joins = tuple(join for machine in machines for join in cluster.joins.get(machine, ()))
     records = tuple(record for machine in machines if (record := cluster.records.get(machine)))
     members = {member.id: member for group in cluster.groups for member in group.members}
@@ -114,14 +148,20 @@ def observe_etcd(cluster: Cluster, outside: Outside, *, now: datetime) -> Contro
         and machine in cluster.nodes
         and not any(join.open for join in cluster.joins.get(machine, ()))
     )
+    healthy: frozenset[InstanceId] | Unknown = (
+        registered
+        if isinstance(registered, Unknown)
+        else frozenset(machine for machine, state in registered.items() if state == "healthy")
+    )
+    pods = known(outside.kubernetes.etcd_pods)
     return ControlPlane(
         at=now,
         etcd=etcd,
         asked=asked,
-        ties=tie(etcd, pods, nodes, instances, records=records, joins=joins),
+        ties=tie(etcd, pods, nodes, cluster.instances.values(), records=records, joins=joins),
         joined=joined,
         joining=frozenset(join.instance for join in joins if join.open),
-        serving=known(lambda: _serving(cluster.groups, outside)),
+        serving=healthy,
         snapshot_at=known(outside.table.snapshot_at),
         admission=known(lambda: _admission(outside)),
     )
@@ -130,11 +170,6 @@ def observe_etcd(cluster: Cluster, outside: Outside, *, now: datetime) -> Contro
 def _admission(outside: Outside) -> Admission | None:
     admission = outside.table.admission()
     return admission if isinstance(admission, Admission) else None
-
-
-def _serving(groups: tuple[Group, ...], outside: Outside) -> frozenset[InstanceId]:
-    target_groups = {group.api_target_group for group in groups if group.api_target_group}
-    return frozenset(machine for one in target_groups for machine in outside.load_balancing.healthy(one))
 
 
 def _rough(

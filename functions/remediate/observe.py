@@ -10,7 +10,7 @@ from datetime import datetime
 from functions.cluster.assess import too_few
 from functions.cluster.facts import Absent, Facts, Fleet, Memory, Phase, Record, Unknown, known
 from functions.cluster.identity import match
-from functions.cluster.machine import Instance, InstanceId, InstanceState, Node, instance_of_provider_id
+from functions.cluster.machine import Instance, InstanceId, InstanceState, Node, Role, instance_of_provider_id
 from functions.cluster.notice import Cause, Notice, ScheduledEvent
 from functions.remediate.outside import Kubernetes, Outside
 
@@ -18,19 +18,28 @@ _ENDED = frozenset({InstanceState.TERMINATED, InstanceState.STOPPED})
 _ENDING = frozenset({InstanceState.SHUTTING_DOWN, InstanceState.STOPPING})
 
 
-def observe(machine: InstanceId, cluster: str, outside: Outside, *, now: datetime, told: Notice | None = None) -> Facts:
+def observe(
+    machine: InstanceId,
+    cluster: str,
+    outside: Outside,
+    *,
+    now: datetime,
+    told: Notice | None = None,
+    line: Role = Role.WORKER,
+) -> Facts:
     """Gather the facts about one machine; `told` is what AWS has just announced about it.
 
     Kubernetes is asked only about machines that belong to the cluster, for pods only when the machine is on its way out
     or has ended, for its volumes only when it has: most events of an account are about machines that are none of ours.
-    Load balancers are asked when it leaves, and EC2 for scheduled events when somebody has spoken of such.
+    A control plane is read whole only in its line. Load balancers are asked when it leaves, and EC2 for what it has
+    scheduled when somebody has spoken of such.
     """
     with ThreadPoolExecutor(max_workers=3) as together:
         instance = together.submit(known, lambda: outside.ec2.instance(machine))
         fleet = together.submit(known, lambda: observe_fleet(cluster, outside, instance.result()))
         memory = together.submit(known, lambda: outside.table.memory(machine, now=now))
         facts = Facts(cluster, machine, now, instance.result(), fleet.result(), memory.result(), told=told)
-        if not _concerns_cluster(facts):
+        if not _concerns_cluster(facts) or (line is Role.WORKER and _is_control_plane(facts)):
             return facts
         facts = replace(facts, node=known(lambda: find_node(outside.kubernetes, machine, facts)))
         facts = replace(facts, scheduled=_scheduled(facts, outside))
@@ -99,6 +108,13 @@ def _concerns_cluster(facts: Facts) -> bool:
     if isinstance(facts.instance, Absent) or (isinstance(facts.fleet, Fleet) and facts.fleet.place_of(facts.id)):
         return True
     return isinstance(facts.memory, Memory) and bool(facts.memory.case or facts.memory.record)
+
+
+def _is_control_plane(facts: Facts) -> bool:
+    """Whether AWS alone says so: the API server may be out of reach just because of this machine."""
+    place = facts.fleet.place_of(facts.id) if isinstance(facts.fleet, Fleet) else None
+    tagged = isinstance(facts.instance, Instance) and facts.instance.role is Role.CONTROL_PLANE
+    return tagged or (place is not None and place[0].role is Role.CONTROL_PLANE)
 
 
 def _may_be_whole(facts: Facts) -> bool:

@@ -93,8 +93,8 @@ class LoadBalancing(Protocol):
     def deregister(self, instance: InstanceId, load_balancer: str) -> None:
         """An instance that is not registered, or a load balancer that is gone, is success."""
 
-    def healthy(self, target_group: str) -> frozenset[InstanceId]:
-        """Which instances pass their health checks there."""
+    def health(self, target_group: str) -> Mapping[InstanceId, str]:
+        """Every instance that is registered there, and its state, such as `healthy` or `draining`."""
 
 
 class Kubernetes(Protocol):

@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 from functions.errors import RegrowError
 from functions.intake import take_in
-from functions.messages import Look
+from functions.messages import CONTROL_PLANE, Look
+from functions.remediate.control_planes import run_control_plane
 from functions.remediate.reconcile import run_pass
 from functions.remediate.sweep import run_sweep
 from functions.settings import Settings
@@ -25,7 +26,8 @@ _GIVE_UP_AFTER = timedelta(hours=2)
 
 
 def one_pass(world: World, look: Look, settings: Settings = SETTINGS) -> None:
-    run_pass(look, outside_of(world), settings, lambda: world.now)
+    run = run_control_plane if look.machine == CONTROL_PLANE else run_pass
+    run(look, outside_of(world), settings, lambda: world.now)
 
 
 def run_to_end(

@@ -16,7 +16,7 @@ from typing import Any
 from functions.cluster.etcd import EtcdMember
 from functions.cluster.facts import Abandoned, Case, Pause, Record
 from functions.cluster.joining import Admission, Approval, JoinRecord
-from functions.cluster.machine import Group, Instance, InstanceId, InstanceState, Node, Pod, Transition
+from functions.cluster.machine import Group, Instance, InstanceId, InstanceState, Member, Node, Pod, Role, Transition
 from functions.cluster.notice import Notice, ScheduledEvent
 from functions.messages import Look
 from tests.unit.functions.builders import NOW, SETTINGS
@@ -63,6 +63,7 @@ class World:
     admission: Admission | None = None
     snapshots: list[tuple[datetime, str]] = field(default_factory=list)
     certificates_for: InstanceId | None = None  # what kubeadm's upload-certs has left, and for whom
+    stuck: set[InstanceId] = field(default_factory=set)  # control planes whose kubeadm gets no further in etcd
     serving: set[InstanceId] = field(default_factory=set)  # healthy targets of the API's load balancer
     budgeted: set[str] = field(default_factory=set)  # names of pods that a disruption budget holds
     advised: dict[InstanceId, datetime] = field(default_factory=dict)  # to be left, as AWS recommends, and until when
@@ -93,12 +94,25 @@ class World:
     effects: list[tuple[str, str]] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     most_in_flight: int = 0
+    most_control_planes_in_flight: int = 0
     before: Callable[[Call], None] = _nothing
     after: Callable[[Call], None] = _nothing
     lock: Any = field(default_factory=RLock)
 
     def machine_of(self, node_name: str) -> Instance | None:
         return self.instances.get(InstanceId(node_name))
+
+    def group_of(self, one: InstanceId) -> Group:
+        return next(group for group in self.groups.values() if group.member(one))
+
+    def member(self, one: InstanceId) -> Member | None:
+        return next((there for group in self.groups.values() if (there := group.member(one))), None)
+
+    def role_of(self, one: InstanceId) -> Role | None:
+        return next((group.role for group in self.groups.values() if group.member(one)), None)
+
+    def is_control_plane(self, one: InstanceId) -> bool:
+        return self.role_of(one) is Role.CONTROL_PLANE
 
     def why_it_leaves(self, one: InstanceId) -> str | None:
         """Say what would justify emptying a machine now: only what AWS itself says about it counts."""

@@ -38,6 +38,7 @@ from tests.unit.functions.builders import CLUSTER, OUT_OF_SERVICE, SETTINGS, joi
 from tests.unit.functions.fake_world import Call, World
 
 CONTROL_PLANES_PLACE = -1
+_RUNS = (InstanceState.PENDING, InstanceState.RUNNING)
 HOOK_TIMEOUT = timedelta(minutes=10)
 
 
@@ -141,6 +142,12 @@ class FakeAutoScaling(_Edge):
             world.violations.append(f"{instance} was let go with {left} on it")
         if transition is Transition.LAUNCHING and not abandon and not (node and node.ready):
             world.violations.append(f"{instance} was put into service without a Ready Node")
+        members = [one for one in world.etcd.values() if one.name == instance]
+        if (transition is Transition.TERMINATING or abandon) and members:
+            world.violations.append(f"{instance} was let go, and etcd still has its member")
+        into_service = transition is Transition.LAUNCHING and not abandon
+        if into_service and world.is_control_plane(instance) and not any(one.voter and one.healthy for one in members):
+            world.violations.append(f"{instance} was put into service as no healthy voter")
 
     def heartbeat(self, instance: InstanceId, group: str, transition: Transition) -> None:
         with self.call("heartbeat") as world:
@@ -171,8 +178,12 @@ class FakeJoining(_Edge):
             if self._may_join(instance):
                 if record and record.open:
                     return Answer("is_minted", "it has its token")
+                if wait := self._not_its_turn(instance):
+                    return Answer("held", wait)
                 launched_at = world.instances[instance].launched_at
-                world.joins[instance] = join(instance, issued_at=world.now, launched_at=launched_at)
+                group, role = world.group_of(instance).name, world.role_of(instance)
+                changes = {"issued_at": world.now, "launched_at": launched_at, "group": group, "role": role}
+                world.joins[instance] = join(instance, **changes)
                 world.did("mint", instance, machine=None)
                 return Answer("minted", "it may join")
             if record and record.open:
@@ -187,6 +198,8 @@ class FakeJoining(_Edge):
             if record is None or instance is None:
                 return Answer("nothing", "no request is pending")
             there = world.approvals.get(instance) or Approval(instance, record.launched_at)
+            if world.is_control_plane(instance) and not any(one.name == instance for one in world.etcd.values()):
+                return Answer("nothing", "kubeadm has it join etcd first")
             if record.open and there.client_at is None:
                 world.approvals[instance] = replace(there, client_at=world.now)
             elif instance in world.nodes and there.client_at and there.serving_at is None:
@@ -200,10 +213,23 @@ class FakeJoining(_Edge):
         machine = self.world.instances.get(instance)
         listed = any(there and (there.pending or there.in_service) for there in self._members(instance))
         runs = machine is not None and machine.state in (InstanceState.PENDING, InstanceState.RUNNING)
-        in_time = machine is not None and self.world.now < machine.launched_at + SETTINGS.join_deadline
+        began_at = machine.launched_at if machine else self.world.now
+        if self.world.is_control_plane(instance):
+            record = self.world.joins.get(instance)
+            began_at = record.issued_at if record else self.world.now
+        in_time = self.world.now < began_at + SETTINGS.join_deadline
         found = self.world.approvals.get(instance)
         convicted = found is not None and found.denied is not None
         return listed and runs and in_time and not convicted and instance not in self.world.nodes
+
+    def _not_its_turn(self, instance: InstanceId) -> str | None:
+        world = self.world
+        if not world.is_control_plane(instance):
+            return None
+        if world.admission is None or world.admission.instance != instance or world.admission.until <= world.now:
+            return "it is not admitted"
+        others = [one for one in world.joins.values() if one.open and one.role is Role.CONTROL_PLANE]
+        return f"{others[0].instance} is joining" if others else None
 
     def _members(self, instance: InstanceId) -> list[Member | None]:
         return [group.member(instance) for group in self.world.groups.values()]
@@ -232,13 +258,11 @@ class FakeLoadBalancing(_Edge):
                 world.targets.discard((instance, load_balancer))
                 world.requests_end[instance, load_balancer] = world.now + world.requests_take
 
-    def healthy(self, target_group: str) -> frozenset[InstanceId]:
-        with self.call("healthy") as world:
-            return frozenset(
-                one
-                for one in world.serving
-                if (one, target_group) in world.targets and world.instances[one].state is InstanceState.RUNNING
-            )
+    def health(self, target_group: str) -> dict[InstanceId, str]:
+        with self.call("health") as world:
+            there = [one for one, target in world.targets if target == target_group]
+            runs = {one.id for one in world.instances.values() if one.state is InstanceState.RUNNING}
+            return {one: "healthy" if one in world.serving & runs else "unhealthy" for one in there}
 
 
 class FakeKubernetes(_Edge):
@@ -342,6 +366,8 @@ class FakeKubernetes(_Edge):
                 world.violations.append(f"Node {name} was deleted, but its machine may start again")
             if name in world.attachments.values():
                 world.violations.append(f"Node {name} was deleted while a volume was attached to it")
+            if any(one.name == name for one in world.etcd.values()):
+                world.violations.append(f"Node {name} was deleted while etcd has its member")
             del world.nodes[name]
 
     def _judge(self, what: str, node_name: str, *, only_advised_may: bool = False) -> None:
@@ -414,6 +440,10 @@ class FakeTable(_Edge):
                 raise RefusedError(f"all {len(ours)} places are taken")
             world.places[free[0]] = case.instance
             world.cases[case.instance] = case
+            cleaning = [one for one in world.cases.values() if one.phase is Phase.CLEANING]
+            world.most_control_planes_in_flight = max(
+                world.most_control_planes_in_flight, sum(one.role is Role.CONTROL_PLANE for one in cleaning)
+            )
             world.most_in_flight = max(world.most_in_flight, len(in_flight(world.cases.values())))
 
     def await_replacement(self, instance: InstanceId) -> None:
@@ -516,17 +546,32 @@ class FakeCommands(_Edge):
                 return None
             seen = {one.id: one for one in self._members(world)}
             voters = [one for one in seen.values() if one.voter]
-            live = [one for one in voters if one.answers]
-            if len(live) <= len(voters) // 2:
+            live = [one for one in voters if one.healthy]
+            if sum(one.answers for one in voters) <= len(voters) // 2:
                 raise RetryableError("etcdserver: request timed out")
             left = [one for one in voters if one.id != member.id]
-            if there.voter and (not left or sum(one in live for one in left) <= len(left) // 2):
-                world.violations.append(f"removal of {member.id} ends the quorum of {len(voters)}")
+            if there.name == on:
+                return "it is its own member"
+            if there.peer_urls != member.peer_urls:
+                return f"its peer url is {there.peer_urls}"
             if there.voter and any(one.learner for one in seen.values()):
-                world.violations.append(f"removal of {member.id} beside a learner")
-            world.did("remove member", there.name, machine=None)
+                return "a learner is present"
+            if there.voter and (len(live) <= len(voters) // 2 or sum(one in live for one in left) <= len(left) // 2):
+                return f"it would end the quorum of {len(voters)}"
+            self._judge(seen[member.id])
+            world.did("remove member", there.name or there.id, machine=None)
             del world.etcd[member.id]
             return None
+
+    def _judge(self, member: EtcdMember) -> None:
+        """Note it when a member goes without the lease, or while its machine is to stay."""
+        world = self.world
+        if world.lease is None or world.lease[1] <= world.now or member.id not in world.lease[0]:
+            world.violations.append(f"{member.id} was removed without the lease")
+        machine = world.instances.get(InstanceId(member.name))
+        there = world.member(machine.id) if machine else None
+        if machine and machine.state in _RUNS and there and there.in_service and not world.why_it_leaves(machine.id):
+            world.violations.append(f"{member.name} was removed from etcd while it is in service")
 
     def move_leader(self, on: InstanceId, to: EtcdMember) -> None:
         with self._run("move_leader", on) as world:
@@ -553,6 +598,8 @@ class FakeCommands(_Edge):
             machine = world.instances.get(on)
             if machine is None or machine.state is not InstanceState.RUNNING:
                 raise RetryableError(f"{method} on {on}: DeliveryTimedOut")
+            if not any(one.name == on and one.answers for one in world.etcd.values()):
+                raise RetryableError(f"{method} on {on}: Failed: connection refused")
             yield world
 
     def _members(self, world: World) -> tuple[EtcdMember, ...]:

@@ -109,18 +109,18 @@ VERDICTS: dict[str, tuple[Facts, Kind, str]] = {
     "control plane by its group": (
         facts(instance=TERMINATED, fleet=fleet(group(member(ONE), role=Role.CONTROL_PLANE))),
         Kind.HELD,
-        "control-plane",
+        "it is a control plane",
     ),
     "control plane by its tag": (
         facts(instance=instance(ONE, InstanceState.TERMINATED, tags=TERMINATED.tags | {ROLE_TAG: "control-plane"})),
         Kind.HELD,
-        "control-plane",
+        "it is a control plane",
     ),
-    "control plane by its Node": (facts(instance=TERMINATED, node=control_plane_node()), Kind.HELD, "control-plane"),
+    "control plane by its Node": (facts(instance=TERMINATED, node=control_plane_node()), Kind.HELD, "it is a control plane"),
     "control plane by our record": (
         facts(instance=TERMINATED, memory=memory(record=record(role=Role.CONTROL_PLANE))),
         Kind.HELD,
-        "control-plane",
+        "it is a control plane",
     ),
     "a role that nobody knows": (
         facts(
@@ -160,6 +160,42 @@ def test_the_verdict_follows_from_the_proof(name: str) -> None:
     seen, kind, reason = VERDICTS[name]
     verdict = assess(seen)
     assert (verdict.kind, reason in verdict.reason) == (kind, True), verdict
+
+
+OF_THE_LINE = {
+    "by its group": facts(instance=TERMINATED, fleet=fleet(group(member(ONE), role=Role.CONTROL_PLANE))),
+    "by its tag": VERDICTS["control plane by its tag"][0],
+    "by its Node": VERDICTS["control plane by its Node"][0],
+    "by our record": VERDICTS["control plane by our record"][0],
+}
+
+
+@pytest.mark.parametrize("name", OF_THE_LINE)
+def test_what_one_voice_calls_a_control_plane_is_sent_to_the_line_of_those(name: str) -> None:
+    verdict = assess(OF_THE_LINE[name])
+    assert (verdict.kind, verdict.control_plane, verdict.may_change) == (Kind.HELD, True, False)
+
+
+@pytest.mark.parametrize("name", OF_THE_LINE)
+def test_in_its_line_what_some_call_a_worker_and_some_a_control_plane_is_left_alone(name: str) -> None:
+    verdict = assess(OF_THE_LINE[name], Role.CONTROL_PLANE)
+    assert (verdict.kind, verdict.quarantined, verdict.control_plane) == (Kind.HELD, True, False)
+
+
+@pytest.mark.parametrize("state", InstanceState)
+def test_a_control_plane_is_judged_in_its_line_as_any_machine_is(state: InstanceState) -> None:
+    tags = instance().tags | {ROLE_TAG: "control-plane"}
+    there = group(member(ONE), member(TWO), role=Role.CONTROL_PLANE)
+    ours = facts(instance=instance(ONE, state, tags=tags), fleet=fleet(there), node=control_plane_node())
+    of_a_worker = assess(facts(instance=instance(ONE, state)))
+    verdict = assess(ours, Role.CONTROL_PLANE)
+    assert (verdict.kind, verdict.reason) == (of_a_worker.kind, of_a_worker.reason)
+    assert (verdict.gone_for_good, verdict.may_change) == (of_a_worker.gone_for_good, of_a_worker.may_change)
+
+
+def test_a_worker_is_never_judged_in_the_line_of_the_control_planes() -> None:
+    verdict = assess(facts(instance=TERMINATED), Role.CONTROL_PLANE)
+    assert (verdict.kind, verdict.quarantined) == (Kind.HELD, True)
 
 
 @pytest.mark.parametrize("gone", [facts(instance=TERMINATED), facts(**FORGOTTEN)])

@@ -18,6 +18,8 @@ def test_the_remediators_stack_is_all_that_settings_need() -> None:
     assert settings.cluster == "drill"
     assert settings.pass_queue_url.endswith("-pass.fifo")
     assert (settings.max_in_flight, settings.detach_deadline) == (2, timedelta(minutes=6))
+    assert settings.snapshot_bucket == "regrow-drill-123456789012-snapshots"
+    assert settings.snapshot_every == timedelta(hours=1)
 
 
 @pytest.mark.parametrize("name", ENVIRONMENT)
@@ -46,6 +48,8 @@ def test_a_missing_setting_is_named(name: str, value: str | None) -> None:
         ("REGROW_MAX_IN_FLIGHT", "\N{SUPERSCRIPT TWO}"),
         ("REGROW_MAX_IN_FLIGHT", "9" * 5000),
         ("REGROW_DETACH_DEADLINE_S", "9"),
+        ("REGROW_SNAPSHOT_EVERY_S", "299"),
+        ("REGROW_SNAPSHOT_EVERY_S", "86401"),
         ("REGROW_DETACH_DEADLINE_S", "six minutes"),
         ("REGROW_DRAIN_DEADLINE_S", "9"),
         ("REGROW_DRAIN_DEADLINE_S", "172801"),
@@ -97,8 +101,10 @@ def test_everything_that_is_wrong_is_said_at_once_with_the_remedy() -> None:
 
 
 def test_numbers_may_be_set_within_their_limits() -> None:
-    settings = Settings.from_env(ENVIRONMENT | {"REGROW_MAX_IN_FLIGHT": "10", "REGROW_DETACH_DEADLINE_S": "60"})
+    numbers = {"REGROW_MAX_IN_FLIGHT": "10", "REGROW_DETACH_DEADLINE_S": "60", "REGROW_SNAPSHOT_EVERY_S": "300"}
+    settings = Settings.from_env(ENVIRONMENT | numbers)
     assert (settings.max_in_flight, settings.detach_deadline) == (10, timedelta(minutes=1))
+    assert settings.snapshot_every == timedelta(minutes=5)
 
 
 def test_drains_do_what_kubectl_does_with_all_flags_unless_told_otherwise() -> None:

@@ -9,6 +9,7 @@ from functions.cluster.machine import (
     CLUSTER_TAG,
     GROUP_TAG,
     ROLE_TAG,
+    Group,
     InstanceId,
     InstanceState,
     Pod,
@@ -28,23 +29,31 @@ from tests.unit.functions.builders import (
     member,
     node,
 )
+from tests.unit.functions.etcds import address, etcd_member, unstarted
 from tests.unit.functions.fake_world import World
 from tests.unit.functions.fakes import HOOK_TIMEOUT
 
 CONTROL_PLANE = machine(0xC1)
-_CONTROL_PLANES = "drill-control-plane"
+CONTROL_PLANES = "drill-control-plane"
+API_TARGET_GROUP = "arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup/api/0123456789abcdef"
 _FIRST_REPLACEMENT = 0x100
+_FIRST_NEW_CONTROL_PLANE = 0xD0
 
 
-def a_cluster(workers: int = 2, *, pods_each: int = 2, volumes: bool = True) -> World:
-    """Return a whole cluster: one control plane, and `workers` workers with pods and perhaps a volume each."""
+def a_cluster(workers: int = 2, *, pods_each: int = 2, volumes: bool = True, control_planes: int = 1) -> World:
+    """Return a whole cluster: control planes with etcd, a snapshot of which is there, and `workers` workers with pods
+    and perhaps a volume each."""
     world = World()
-    tags = {CLUSTER_TAG: CLUSTER, ROLE_TAG: "control-plane", GROUP_TAG: _CONTROL_PLANES}
-    world.instances[CONTROL_PLANE] = instance(CONTROL_PLANE, tags=tags)
-    world.nodes[CONTROL_PLANE] = control_plane_node(CONTROL_PLANE)
-    world.groups[_CONTROL_PLANES] = group(
-        member(CONTROL_PLANE), name=_CONTROL_PLANES, role=Role.CONTROL_PLANE, desired=1, target_groups=()
+    world.groups[CONTROL_PLANES] = group(
+        name=CONTROL_PLANES,
+        role=Role.CONTROL_PLANE,
+        desired=control_planes,
+        target_groups=(),
+        api_target_group=API_TARGET_GROUP,
     )
+    for number in range(1, control_planes + 1):
+        _control_plane_in_service(world, 0xC0 + number)
+    world.snapshots.append((world.now, "etcd/the-first.db"))
     world.groups[WORKERS] = group(desired=workers)
     for number in range(1, workers + 1):
         _in_service(world, machine(number))
@@ -61,9 +70,7 @@ def kill(world: World, *machines: InstanceId, state: InstanceState = InstanceSta
     for one in machines:
         world.instances[one] = replace(world.instances[one], state=state, address=None)
         world.nodes[one] = replace(world.nodes[one], ready=False, resource_version="9")
-        workers = world.groups[WORKERS]
-        listed = tuple(member(m.id, "Terminating:Wait") if m.id == one else m for m in workers.members)
-        world.groups[WORKERS] = replace(workers, members=listed)
+        listed_as(world, one, "Terminating:Wait")
 
 
 def settle(world: World) -> None:
@@ -84,25 +91,68 @@ def settle(world: World) -> None:
         for _ in range(workers.desired - len(workers.members)):
             launch(world, machine(_FIRST_REPLACEMENT + len(world.instances)))
     _let_hooks_run_out(world)
+    _settle_control_planes(world)
     for one, approval in world.approvals.items():
         runs = world.instances[one].state is InstanceState.RUNNING
-        if approval.client_at and runs and one not in world.nodes:
+        if approval.client_at and runs and one not in world.nodes and not world.is_control_plane(one):
             world.nodes[one] = node(one)
             world.targets.add((one, TARGET_GROUP))
 
 
+def _settle_control_planes(world: World) -> None:
+    """A group that is short launches at once, beside a machine that its terminate hook still holds.
+
+    One that has token and certificates does what kubeadm does, one step at a time: it waits until all of etcd answers,
+    becomes a learner that has not started, one that has, a voter; then its kubelet asks for its certificate, has a
+    Ready Node, and its API server is healthy for the load balancer that it is in.
+    """
+    ours = world.groups[CONTROL_PLANES]
+    active = [there for there in ours.members if not there.terminating]
+    if "Launch" not in ours.suspended:
+        for _ in range(ours.desired - len(active)):
+            launch(world, machine(_FIRST_NEW_CONTROL_PLANE + len(world.instances)), group_name=CONTROL_PLANES)
+    for one, record in world.joins.items():
+        if record.role is Role.CONTROL_PLANE and world.instances[one].state is InstanceState.RUNNING:
+            _join_etcd(world, one, may_join=record.open and world.certificates_for == one)
+    world.serving |= {one for one, of in world.targets if of == API_TARGET_GROUP and _serves(world, one)}
+    world.serving -= {one for one in world.serving if not _serves(world, one)}
+
+
+def _serves(world: World, one: InstanceId) -> bool:
+    runs = one in world.instances and world.instances[one].state is InstanceState.RUNNING
+    return runs and one in world.nodes and any(member.name == one and member.voter for member in world.etcd.values())
+
+
+def _join_etcd(world: World, one: InstanceId, *, may_join: bool) -> None:
+    started, (added, host) = etcd_member(_number(one)), (unstarted(_number(one)), address(_number(one)))
+    there = next((member for member in world.etcd.values() if f"https://{host}:2380" in member.peer_urls), None)
+    approval = world.approvals.get(one)
+    if there is None and may_join and one not in world.stuck:
+        running = {one.id for one in world.instances.values() if one.state is InstanceState.RUNNING}
+        if all(member.answers and InstanceId(member.name) in running for member in world.etcd.values()):
+            world.etcd[added.id] = added
+    elif there and not there.name:
+        world.etcd[there.id] = replace(started, id=there.id, learner=True)
+    elif there and there.learner and one not in world.stuck:
+        world.etcd[there.id] = replace(there, learner=False)
+    elif there and there.voter and approval and approval.client_at and one not in world.nodes:
+        world.nodes[one] = control_plane_node(one)
+
+
+def _number(one: InstanceId) -> int:
+    return int(one[2:], 16)
+
+
 def _let_hooks_run_out(world: World) -> None:
     """What Auto Scaling does when nobody has completed a hook in its time: either way a machine that runs ends."""
-    workers = world.groups[WORKERS]
-    for one in workers.members:
+    for one in [there for group_ in world.groups.values() for there in group_.members]:
         for transition in Transition:
             ends = world.hooks_end.setdefault((one.id, transition), world.now + HOOK_TIMEOUT)
             runs = one.id in world.instances and world.instances[one.id].state is InstanceState.RUNNING
             if runs and one.waits(transition) and world.now >= ends:
                 world.effects.append(("hook ran out", one.id))
                 world.instances[one.id] = replace(world.instances[one.id], state=InstanceState.TERMINATED, address=None)
-                left = tuple(other for other in world.groups[WORKERS].members if other.id != one.id)
-                world.groups[WORKERS] = replace(world.groups[WORKERS], members=left)
+                leave_group(world, one.id)
 
 
 def _take_interrupted(world: World) -> None:
@@ -121,8 +171,9 @@ def _take_interrupted(world: World) -> None:
 
 def leave_group(world: World, one: InstanceId) -> None:
     """The group no longer lists the machine, and wants as many as before."""
-    workers = world.groups[WORKERS]
-    world.groups[WORKERS] = replace(workers, members=tuple(there for there in workers.members if there.id != one))
+    if world.member(one):
+        there = world.group_of(one)
+        world.groups[there.name] = replace(there, members=tuple(other for other in there.members if other.id != one))
 
 
 def interrupt(world: World, one: InstanceId, action: str = "terminate") -> Notice:
@@ -147,24 +198,25 @@ def schedule(world: World, one: InstanceId, not_before: datetime, said: str = ""
 
 def listed_as(world: World, one: InstanceId, lifecycle_state: str) -> None:
     """Auto Scaling says another lifecycle state of a machine."""
-    workers = world.groups[WORKERS]
-    members = tuple(member(there.id, lifecycle_state) if there.id == one else there for there in workers.members)
-    world.groups[WORKERS] = replace(workers, members=members)
+    if world.member(one):
+        ours = world.group_of(one)
+        members = tuple(member(there.id, lifecycle_state) if there.id == one else there for there in ours.members)
+        world.groups[ours.name] = replace(ours, members=members)
 
 
-def launch(world: World, new: InstanceId) -> None:
+def launch(world: World, new: InstanceId, *, group_name: str = WORKERS) -> None:
     """Auto Scaling launches a machine, holds it in its hook, and an event says so."""
-    workers = world.groups[WORKERS]
-    world.instances[new] = instance(new, launched_at=world.now)
-    world.groups[WORKERS] = replace(workers, members=(*workers.members, member(new, "Pending:Wait")))
-    world.passes.append(Look(new, f"{WORKERS} launches it"))
+    ours = world.groups[group_name]
+    world.instances[new] = instance(new, launched_at=world.now, tags=_tags(ours))
+    world.groups[group_name] = replace(ours, members=(*ours.members, member(new, "Pending:Wait")))
+    world.passes.append(Look(new, f"{group_name} launches it"))
 
 
 def let_go(world: World, one: InstanceId) -> None:
     """Auto Scaling takes a machine out: one fewer is wanted, and the terminate hook holds it."""
-    workers = world.groups[WORKERS]
-    listed = tuple(member(m.id, "Terminating:Wait") if m.id == one else m for m in workers.members)
-    world.groups[WORKERS] = replace(workers, members=listed, desired=workers.desired - 1)
+    listed_as(world, one, "Terminating:Wait")
+    ours = world.group_of(one)
+    world.groups[ours.name] = replace(ours, desired=ours.desired - 1)
 
 
 def _reschedule(world: World) -> None:
@@ -183,3 +235,19 @@ def _in_service(world: World, new: InstanceId) -> None:
     world.groups[WORKERS] = replace(workers, members=(*workers.members, member(new)))
     world.nodes[new] = node(new)
     world.targets.add((new, TARGET_GROUP))
+
+
+def _control_plane_in_service(world: World, number: int) -> None:
+    new, ours = machine(number), world.groups[CONTROL_PLANES]
+    world.instances[new] = instance(new, tags=_tags(ours))
+    world.groups[CONTROL_PLANES] = replace(ours, members=(*ours.members, member(new)))
+    world.nodes[new] = control_plane_node(new)
+    world.targets.add((new, API_TARGET_GROUP))
+    world.serving.add(new)
+    joined = etcd_member(number, leads=not world.etcd)
+    world.etcd[joined.id] = joined
+
+
+def _tags(of: Group) -> dict[str, str]:
+    role = of.role or Role.WORKER
+    return {CLUSTER_TAG: CLUSTER, ROLE_TAG: role.value, GROUP_TAG: of.name}

@@ -24,6 +24,7 @@ JOINS = st.builds(
         state,
         role=role,
         launched_at=at,
+        issued_at=at,
         busy_until=at + timedelta(seconds=busy_s),
         expires_at=at + timedelta(seconds=expires_s),
     ),
