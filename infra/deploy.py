@@ -28,6 +28,7 @@ from infra.deployment import chalice_run
 from infra.deployment.failure import DeploymentError
 from infra.deployment.package import Package, build_package
 from infra.deployment.project import APP_NAME, SETTINGS, Network, Project, configure, lay_out, read_settings
+from infra.deployment.rebalancing import keep_control_planes_in_place
 from infra.deployment.stack import ensure_stack, remove_stack
 from infra.deployment.timers import refuse_what_does_not_fit
 from infra.deployment.verify import Deployed, already_there, verify
@@ -91,6 +92,7 @@ def deploy(
         lay_out(source, project)
         configure(project, outputs, network or Network(), settings)
         refuse_what_does_not_fit(project.configured()["environment_variables"], session)
+        keep_control_planes_in_place(cluster, session.client("autoscaling"), progress.say)
         package = build_package(project, cache(), progress.say)
         progress.say(f"package: {package.size_mb:.1f} MB, sha256 {package.sha256[:12]}")
         functions = already_there(project, package, session)

@@ -116,7 +116,11 @@ VERDICTS: dict[str, tuple[Facts, Kind, str]] = {
         Kind.HELD,
         "it is a control plane",
     ),
-    "control plane by its Node": (facts(instance=TERMINATED, node=control_plane_node()), Kind.HELD, "it is a control plane"),
+    "control plane by its Node": (
+        facts(instance=TERMINATED, node=control_plane_node()),
+        Kind.HELD,
+        "it is a control plane",
+    ),
     "control plane by our record": (
         facts(instance=TERMINATED, memory=memory(record=record(role=Role.CONTROL_PLANE))),
         Kind.HELD,

@@ -10,8 +10,9 @@ import pytest
 
 from functions.cluster.facts import Phase
 from functions.cluster.joining import JoinState
-from functions.cluster.machine import InstanceId, InstanceState, Node
+from functions.cluster.machine import CONTROL_PLANE_LABEL, GROUP_TAG, ROLE_TAG, InstanceId, InstanceState, Node, Role
 from functions.errors import RetryableError
+from functions.messages import CONTROL_PLANE as LINE
 from functions.remediate.observe import readiness
 from functions.remediate.reading import Cluster
 from functions.remediate.sweep import Sweep, find_work, run_sweep
@@ -24,6 +25,8 @@ from tests.unit.functions.builders import (
     TWO,
     WORKERS,
     case,
+    control_plane_node,
+    fenced,
     group,
     instance,
     join,
@@ -35,6 +38,8 @@ from tests.unit.functions.builders import (
 from tests.unit.functions.fake_world import Call
 from tests.unit.functions.fakes import outside_of
 from tests.unit.functions.worlds import CONTROL_PLANE, a_cluster, kill, let_go, settle
+
+BETWEEN = NOW + timedelta(minutes=1)  # the control plane is looked at each ten minutes, whatever there is
 
 
 def cluster(**changes: Any) -> Cluster:
@@ -133,21 +138,83 @@ def test_a_read_that_fails_leaves_what_hooks_hold_looked_at_and_tells_a_person(m
 
     world.before = refuse
     swept = run_sweep(outside_of(world), SETTINGS, now=NOW)
-    assert [look.machine for look in world.passes] == [ONE]
+    assert [look.machine for look in world.passes] == [LINE, ONE]
     assert swept.held == f"not all could be read: {method} does not answer"
     assert [subject for subject, _ in world.alerts] == [f"The sweep of {CLUSTER} holds"]
+
+
+def test_a_foreign_machine_is_not_looked_at() -> None:
+    foreign = instance(ONE, InstanceState.TERMINATED, tags={})
+    assert ONE not in looked_at(cluster(groups=(), instances={ONE: foreign, TWO: instance(TWO)}))
+
+
+def with_control_planes(**changes: Any) -> Cluster:
+    """THREE and four others in a group of control planes, beside two workers."""
+    ours = [THREE, *(machine(number) for number in range(4, 8))]
+    tags = instance().tags | {ROLE_TAG: "control-plane", GROUP_TAG: "drill-control-plane"}
+    members, role = tuple(member(one) for one in ours), Role.CONTROL_PLANE
+    whole = {
+        "groups": (group(member(ONE), member(TWO)), group(*members, name="drill-control-plane", role=role, desired=5)),
+        "instances": {ONE: instance(ONE), TWO: instance(TWO)} | {one: instance(one, tags=tags) for one in ours},
+        "nodes": {ONE: node(ONE), TWO: node(TWO)} | {one: control_plane_node(one) for one in ours},
+        "records": {one: record(one) for one in (ONE, TWO)}
+        | {one: record(one, role=role, group="drill-control-plane") for one in ours},
+    }
+    return cluster(**whole | changes)
+
+
+def dead_ones(*ours: InstanceId) -> Cluster:
+    """The same, with these ended."""
+    seen = with_control_planes()
+    ended = {one: replace(seen.instances[one], state=InstanceState.TERMINATED, address=None) for one in ours}
+    return replace(seen, instances=dict(seen.instances) | ended)
+
+
+def test_however_many_control_planes_have_ended_one_look_is_ordered_at_all_of_them_before_any_other() -> None:
+    seen = dead_ones(THREE, machine(4), machine(5))
+    seen = replace(seen, instances=dict(seen.instances) | {ONE: instance(ONE, InstanceState.TERMINATED)})
+    looks = find_work(seen, CLUSTER, SETTINGS.policy, now=BETWEEN).looks
+    assert [(look.machine, look.reason) for look in looks] == [
+        (LINE, f"the sweep: {THREE} is dead: EC2: terminated"),
+        (ONE, "the sweep: it is dead: EC2: terminated"),
+    ]
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"groups": (), "instances": {ONE: instance(ONE, InstanceState.TERMINATED, tags={}), TWO: instance(TWO)}},
-        {"nodes": {ONE: replace(node(ONE), labels={"node-role.kubernetes.io/control-plane": ""}), TWO: node(TWO)}},
+        {"cases": {THREE: case(THREE, role=Role.CONTROL_PLANE)}},
+        {"cases": {machine(99): case(machine(99), role=Role.CONTROL_PLANE)}},
+        {"joins": {THREE: (join(THREE, role=Role.CONTROL_PLANE),)}},
+        {"nodes": {THREE: fenced(THREE, labels={CONTROL_PLANE_LABEL: ""})}},
     ],
+    ids=["its case is open", "its case is open, nobody lists it", "its joining is open", "it runs and is marked"],
 )
-def test_foreign_and_control_plane_machines_are_not_looked_at(changes: dict[str, Any]) -> None:
-    dead = {ONE: instance(ONE, InstanceState.TERMINATED), TWO: instance(TWO)}
-    assert ONE not in looked_at(cluster(**{"instances": dead} | changes))
+def test_a_control_plane_that_something_is_begun_about_has_the_line_looked_at(changes: dict[str, Any]) -> None:
+    looks = find_work(with_control_planes(**changes), CLUSTER, SETTINGS.policy, now=BETWEEN).looks
+    assert [look.machine for look in looks] == [LINE]
+
+
+@pytest.mark.parametrize("minute", range(20))
+def test_whole_control_planes_are_looked_at_each_ten_minutes_and_in_between_never(minute: int) -> None:
+    found_then = find_work(with_control_planes(), CLUSTER, SETTINGS.policy, now=NOW + timedelta(minutes=minute))
+    assert [look.machine for look in found_then.looks] == ([LINE] if minute % 10 == 0 else [])
+
+
+def test_a_cluster_whose_control_planes_nobody_manages_has_no_line() -> None:
+    assert found(cluster()).looks == ()
+
+
+def test_when_not_all_could_be_read_the_line_is_looked_at_as_well() -> None:
+    held = found(with_control_planes(unread="no answer"))
+    assert [look.machine for look in held.looks] == [LINE]
+
+
+def test_a_healthy_control_plane_is_written_down_as_what_it_is() -> None:
+    new = found(with_control_planes(records={}))
+    roles = {one.instance: one.role for one in new.records}
+    assert len(roles) == 7
+    assert {one for one, role in roles.items() if role is Role.WORKER} == {ONE, TWO}
 
 
 def test_a_healthy_worker_is_written_down_once_it_has_a_node() -> None:
@@ -170,17 +237,17 @@ def test_other_machines_are_not_written_down(changes: dict[str, Any]) -> None:
 def test_a_sweep_orders_the_looks_and_keeps_the_records() -> None:
     world = a_cluster(workers=3)
     kill(world, ONE)
-    run_sweep(outside_of(world), SETTINGS, now=NOW)
+    run_sweep(outside_of(world), SETTINGS, now=BETWEEN)
     assert [(look.machine, look.reason) for look in world.passes] == [(ONE, "the sweep: it is dead: EC2: terminated")]
-    assert set(world.records) == {TWO, THREE}
-    assert CONTROL_PLANE not in world.records
+    assert set(world.records) == {TWO, THREE, CONTROL_PLANE}
+    assert {one for one, record in world.records.items() if record.role is Role.CONTROL_PLANE} == {CONTROL_PLANE}
 
 
 def test_two_sweeps_in_one_minute_order_one_look_and_the_next_minute_another() -> None:
     world = a_cluster()
     kill(world, ONE)
     for after_s in (0, 20, 60):
-        run_sweep(outside_of(world), SETTINGS, now=NOW + timedelta(seconds=after_s))
+        run_sweep(outside_of(world), SETTINGS, now=BETWEEN + timedelta(seconds=after_s))
     assert [look.machine for look in world.passes] == [ONE, ONE]
 
 
@@ -194,7 +261,7 @@ def test_a_record_that_cannot_be_kept_does_not_keep_a_look_back() -> None:
 
     world.before = refuse
     with pytest.raises(RetryableError):
-        run_sweep(outside_of(world), SETTINGS, now=NOW)
+        run_sweep(outside_of(world), SETTINGS, now=BETWEEN)
     assert [look.machine for look in world.passes] == [ONE]
 
 
@@ -212,7 +279,7 @@ def test_a_node_without_instance_id_is_left_out() -> None:
     settle(world)
     stranger: Node = node(machine(50), name="stranger", provider_id="kind://drill/stranger")
     world.nodes["stranger"] = stranger
-    assert run_sweep(outside_of(world), SETTINGS, now=NOW).looks == ()
+    assert run_sweep(outside_of(world), SETTINGS, now=BETWEEN).looks == ()
     assert world.groups[WORKERS].desired == 2
 
 
@@ -221,6 +288,6 @@ def test_a_node_that_says_it_is_another_instance_is_never_taken_for_that_one() -
     assert readiness([posing], ()) == {}
     world = a_cluster()
     world.nodes = {ONE: posing, TWO: node(TWO)}
-    swept = run_sweep(outside_of(world), SETTINGS, now=NOW)
+    swept = run_sweep(outside_of(world), SETTINGS, now=BETWEEN)
     assert [(one.instance, one.node_name) for one in swept.records] == [(TWO, TWO)]
     assert [look.machine for look in swept.looks] == [ONE], "a person is to hear of it"
