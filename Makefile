@@ -43,6 +43,7 @@ integration: $(VENV)/complete ## one edge each, against its real other side
 
 e2e: $(VENV)/complete ## drills and bad input on a real cluster of its own
 	$(VENV)/bin/pytest tests/e2e
+	$(VENV)/bin/pytest tests/e2e_control_planes
 
 up: $(VENV)/complete ## a local cluster with Regrow deployed
 	@$(LOCAL) up --world $(WORLD) --delays $(DELAYS)

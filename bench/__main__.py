@@ -16,6 +16,7 @@ from typing import Any
 
 from bench import measure, memory, month
 from bench.calls import CASES, count_cases
+from bench.control_plane import lose_some
 from bench.drain import drain
 from bench.volume import volume, volume_alone
 from infra.local import cluster as local_cluster
@@ -40,8 +41,9 @@ def main() -> int:
     parser.add_argument("--calls", action="store_true", help="count calls, price a month, and write docs/calls.md")
     parser.add_argument("--memory", action="store_true", help="take the memory's figures only")
     parser.add_argument("--storm", action="store_true", help="take the storm's figures only")
+    parser.add_argument("--control-plane", action="store_true", help="take the figures of lost control planes only")
     parser.add_argument("--nodes", type=int, default=memory.NODES, help="with --memory: of how many Nodes")
-    parser.add_argument("--rounds", type=int, default=5, help="how many drains a median stands on (default: 5)")
+    parser.add_argument("--rounds", type=int, default=5, help="how many drains, or losses, a median stands on")
     parser.add_argument("--world", help="with one part alone: use this world, which is up, and leave it so")
     arguments = parser.parse_args()
     if arguments.drain:
@@ -62,7 +64,7 @@ def main() -> int:
         subprocess.run([sys.executable, "-m", "bench", "--volume", *passed_on], check=True)
         subprocess.run([sys.executable, "-m", "bench", "--drain", "--rounds", str(arguments.rounds)], check=True)
         for part in PARTS:
-            subprocess.run([sys.executable, "-m", "bench", f"--{part}"], check=True)
+            subprocess.run([sys.executable, "-m", "bench", f"--{part.replace('_', '-')}"], check=True)
         return 0
     write(arguments.preset, take(arguments.preset, arguments.drills, alone=arguments.alone))
     return 0
@@ -119,22 +121,30 @@ def take_storm(arguments: argparse.Namespace) -> dict[str, Any]:
     return _about_it() | {"runs": [{name: one[name] for name in one if name not in left_out} for one in runs]}
 
 
+def take_control_plane(arguments: argparse.Namespace) -> dict[str, Any]:
+    with _world("bench-quorum", "instant", arguments.world, workers=1, control_planes=3) as (cluster, progress):
+        return _about_it() | lose_some(cluster, arguments.rounds, progress.say)
+
+
 PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "calls": take_calls,
     "memory": take_memory,
     "storm": take_storm,
+    "control_plane": take_control_plane,
 }
 """Each of them is taken in a world of its own, and has a flag of its name."""
 
 
 @contextmanager
-def _world(name: str, delays: str, lent: str | None, *, workers: int = 2) -> Iterator[tuple[Cluster, Progress]]:
+def _world(
+    name: str, delays: str, lent: str | None, *, workers: int = 2, control_planes: int = 1
+) -> Iterator[tuple[Cluster, Progress]]:
     """A world for one part, ended after it; a lent one stays."""
     progress = Progress()
     if lent:
         yield local_cluster.enter(World.find(lent)), progress
         return
-    cluster = local_cluster.up(name, delays=delays, workers=workers, progress=progress)
+    cluster = local_cluster.up(name, delays=delays, workers=workers, control_planes=control_planes, progress=progress)
     try:
         yield cluster, progress
     finally:

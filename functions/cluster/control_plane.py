@@ -20,8 +20,9 @@ class ControlPlane:
     """etcd and the API servers of one cluster, beside the facts about each machine.
 
     `asked` is the machine that answered for etcd. `joined` are the machines that are in the cluster for good, whatever
-    becomes of them now; `joining` those that have what it takes to join and are not in it yet. `serving` are those that
-    the API's load balancer sends requests to. `snapshot_at` is None when none was ever taken.
+    becomes of them now; `joining` those that have what it takes to join and are not in it yet. `registered` are those
+    whose health the API's load balancer asks for, `serving` those that it sends requests to. `snapshot_at` is None when
+    none was ever taken.
     """
 
     at: datetime
@@ -30,6 +31,7 @@ class ControlPlane:
     ties: tuple[Tie, ...] | Unknown
     joined: frozenset[InstanceId] = frozenset()
     joining: frozenset[InstanceId] = frozenset()
+    registered: frozenset[InstanceId] | Unknown = frozenset()
     serving: frozenset[InstanceId] | Unknown = frozenset()
     snapshot_at: datetime | Unknown | None = None
     admission: Admission | Unknown | None = None

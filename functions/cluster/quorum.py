@@ -41,7 +41,7 @@ def may_remove(etcd: Etcd, victim: EtcdMember, *, dead: bool) -> str | None:
             f"removing {victim} would leave {staying} healthy voters of {present - 1}, fewer than the "
             f"{quorum(present - 1)} that are their quorum"
         )
-    return _leaderless(etcd, besides=victim if dead else None)
+    return leaderless(etcd, besides=victim if dead else None)
 
 
 def may_remove_learner(etcd: Etcd, learner: EtcdMember) -> str | None:
@@ -51,7 +51,7 @@ def may_remove_learner(etcd: Etcd, learner: EtcdMember) -> str | None:
         return f"etcd does not list {learner}"
     if seen.voter:
         return f"{learner} is a voter, no learner"
-    return _leaderless(etcd)
+    return leaderless(etcd)
 
 
 def may_admit(etcd: Etcd, *, wanted: int) -> str | None:
@@ -63,12 +63,22 @@ def may_admit(etcd: Etcd, *, wanted: int) -> str | None:
         return reason
     if len(etcd.voters) != wanted - 1:
         return f"etcd has {len(etcd.voters)} voters, and one more is let in only at {wanted - 1} of {wanted}"
-    return _leaderless(etcd)
+    return leaderless(etcd)
 
 
 def lost(etcd: Etcd) -> bool:
     """Whether too few voters answer that machine for etcd to change anything, its membership included."""
     return sum(voter.answers for voter in etcd.voters) < quorum(len(etcd.voters))
+
+
+def leaderless(etcd: Etcd, *, besides: EtcdMember | None = None) -> str | None:
+    """Say why nothing can be changed though enough voters answer; after a leader has died that is so for a moment."""
+    if not etcd.linearizable:
+        return f"no quorum confirms what {etcd.asked} remembers of etcd's membership"
+    leader = etcd.leader
+    if leader is None or not leader.answers or (besides and leader.id == besides.id):
+        return "no voter that answers leads etcd: it is electing one, or cannot"
+    return None
 
 
 def heir(etcd: Etcd, leaving: EtcdMember) -> EtcdMember | None:
@@ -112,12 +122,3 @@ def _unsettled(etcd: Etcd) -> str | None:
 def _alarmed(etcd: Etcd) -> str | None:
     alarms = [f"{alarm} of {member}" for member in etcd.members for alarm in member.alarms] + list(etcd.stray_alarms)
     return f"etcd has raised an alarm: {'; '.join(alarms)}" if alarms else None
-
-
-def _leaderless(etcd: Etcd, *, besides: EtcdMember | None = None) -> str | None:
-    if not etcd.linearizable:
-        return f"no quorum confirms what {etcd.asked} remembers of etcd's membership"
-    leader = etcd.leader
-    if leader is None or not leader.answers or (besides and leader.id == besides.id):
-        return "no voter that answers leads etcd: it is electing one, or cannot"
-    return None

@@ -87,8 +87,8 @@ class CommandsEdge:
     def upload_certificates(self, on: InstanceId, *, for_instance: InstanceId) -> datetime:
         return self._run(_expiry, on, "upload-certificates", f"{self._instances_arn}{for_instance}")
 
-    def forget_certificates(self, on: InstanceId) -> None:
-        self._run(_forgotten, on, "forget-certificates")
+    def forget_certificates(self, on: InstanceId, *, for_instance: InstanceId) -> None:
+        self._run(_forgotten, on, "forget-certificates", f"{self._instances_arn}{for_instance}")
 
     def _run(self, read: Callable[[Mapping[str, Any]], Read], on: InstanceId, action: str, *arguments: str) -> Read:
         """Have one action done and return what `read` makes of its answer."""

@@ -18,7 +18,7 @@ from functions.cluster.facts import Absent, Facts, Fleet, Memory, Unknown, known
 from functions.cluster.heed import heeded
 from functions.cluster.joining import Admission
 from functions.cluster.machine import Group, InstanceId, InstanceState, Role
-from functions.errors import RetryableError
+from functions.errors import ConfigurationError, RetryableError
 from functions.messages import CONTROL_PLANE, Look, Order
 from functions.remediate.act import Outcome, act
 from functions.remediate.guards import guard
@@ -26,7 +26,14 @@ from functions.remediate.observe import observe
 from functions.remediate.outside import Outside
 from functions.remediate.plan import AT_ONCE, LATER, Plan
 from functions.remediate.planning import keep_hooks, make_plan
-from functions.remediate.plans.control_plane import needs_pass, plan_control_plane, plan_orphan, plan_snapshot, urgency
+from functions.remediate.plans.control_plane import (
+    end_of_admission,
+    needs_pass,
+    plan_control_plane,
+    plan_orphan,
+    plan_snapshot,
+    urgency,
+)
 from functions.remediate.reading import Cluster, control_planes, facts_of, read_cluster
 from functions.remediate.reconcile import GIVE_UP_AFTER_TRIES, LONGEST_WAIT, Judgement, carry_out, write_down
 from functions.remediate.telling import tell_if_possible
@@ -43,9 +50,9 @@ def run_control_plane(look: Look, outside: Outside, settings: Settings, clock: C
     """
     now = clock()
     try:
-        etcd, asked, registered = ask_around_kubernetes(outside, settings.cluster)
+        etcd, asked, registered = ask_around_kubernetes(outside, settings.cluster, now=now)
         cluster = read_cluster(outside, settings.cluster, now=now)
-    except RetryableError as error:
+    except (RetryableError, ConfigurationError) as error:
         _look_again(look, [Outcome((), LATER, f"unknown: {error}", failed=True)], outside, now=clock())
         return
     outcomes = [_keep_hooks(cluster, outside, settings, clock)]
@@ -55,6 +62,8 @@ def run_control_plane(look: Look, outside: Outside, settings: Settings, clock: C
         outcomes.append(Outcome((), LATER, f"unknown: {cluster.unread}", failed=True))
     else:
         seen = put_together(cluster, etcd, asked, registered, outside, now=now)
+        if isinstance(seen.etcd, Unknown):
+            outcomes.append(_tell_unknown(seen.etcd, look, outside, settings, now=now))
         for judgement in judgements(cluster, seen, outside, settings, now=now):
             outcome = carry_out(judgement, outside, settings, clock)
             write_down(replace(look, machine=judgement.facts.id), judgement, outcome, outside, now=clock())
@@ -72,7 +81,8 @@ def judgements(
     whole = Fleet(cluster.groups, others_known=bool(cluster.instances))
     for orphan in seen.orphans if not seen.unknown else ():
         plan = plan_orphan(orphan, seen, every)
-        yield _of_cluster(plan, Verdict(Kind.DEAD, f"etcd member {orphan} is nobody's"), whole, settings, now)
+        verdict = Verdict(Kind.DEAD, f"etcd member {orphan} is nobody's")
+        yield _of_cluster(plan, verdict, whole, outside, settings, now)
     roughly = [(machine, *_rough(machine, cluster, whole, settings, now)) for machine in control_planes(cluster)]
     for machine, facts, _ in sorted(roughly, key=lambda one: (urgency(one[2], one[1]), one[0])):
         if not needs_pass(facts, assess(facts, Role.CONTROL_PLANE), seen):
@@ -82,20 +92,24 @@ def judgements(
         verdict = assess(facts, Role.CONTROL_PLANE)
         plan = plan_control_plane(verdict, facts, seen, settings.policy, every)
         if verdict.kind in (Kind.HEALTHY, Kind.PARKED, Kind.FOREIGN, Kind.HELD):
-            plan = make_plan(verdict, facts, settings.policy)
+            ending = end_of_admission(facts, seen) if verdict.kind is not Kind.HELD else ()
+            plan = Plan((*ending, *make_plan(verdict, facts, settings.policy).steps))
         yield Judgement(facts, verdict, plan, guard(plan, verdict, facts, max_in_flight=settings.max_in_flight))
     plan = plan_snapshot(seen, every)
     if plan.steps:
-        yield _of_cluster(plan, Verdict(Kind.HEALTHY, "nothing else is to be done"), whole, settings, now)
+        verdict = Verdict(Kind.HEALTHY, "nothing else is to be done")
+        due = _of_cluster(plan, verdict, whole, outside, settings, now)
+        if due.refusal is None:  # it will be due again; nobody needs to hear of that
+            yield due
 
 
 def ask_around_kubernetes(
-    outside: Outside, cluster: str
+    outside: Outside, cluster: str, *, now: datetime
 ) -> tuple[Etcd | Unknown, InstanceId | None, Mapping[InstanceId, str] | Unknown]:
     """Ask AWS, and a machine about etcd; then take out of the API's load balancer what EC2 says has ended.
 
     Until that is done each request to the API server may end at a machine that is dead. With etcd's quorum lost not
-    even that is done. Returns etcd, who was asked, and the health of each target.
+    even that is done, nor with a pause. Returns etcd, who was asked, and the health of each target.
     """
     groups = [group for group in outside.autoscaling.groups(cluster) if group.role is Role.CONTROL_PLANE]
     listed = {member.id for group in groups for member in group.members}
@@ -103,22 +117,40 @@ def ask_around_kubernetes(
     etcd: Etcd | Unknown = Unknown("no control plane runs that could be asked about etcd")
     asked: InstanceId | None = None
     for machine in quorum.whom_to_ask(fleet, in_service=_in_service(groups))[:_ASKED_AT_MOST]:
-        etcd = known(lambda machine=machine: outside.commands.etcd(machine))  # type: ignore[misc]
-        if isinstance(etcd, Etcd):
+        said = known(lambda machine=machine: outside.commands.etcd(machine))  # type: ignore[misc]
+        if isinstance(said, Etcd) or isinstance(etcd, Unknown):
+            etcd = said  # a replacement that runs no etcd yet unsays nothing
+        if isinstance(said, Etcd):
             asked = machine
-            if not quorum.lost(etcd):
+            if not quorum.lost(said):
                 break  # else it may only be cut off from the others: one more is asked
     target_groups = {group.api_target_group for group in groups if group.api_target_group}
     health = known(lambda: {one: outside.load_balancing.health(one) for one in target_groups})
     if isinstance(health, Unknown):
         return etcd, asked, health
-    ended = {one.id for one in fleet if one.state is InstanceState.TERMINATED}
     if isinstance(etcd, Etcd) and not quorum.lost(etcd):
+        pauses = known(outside.table.pauses)
+        ended = {
+            one.id
+            for one in fleet
+            if one.state is InstanceState.TERMINATED
+            and not isinstance(pauses, Unknown)
+            and not any(pause.holds((cluster, one.group or "", one.id), now) for pause in pauses)
+        }
         for target_group, targets in health.items():
             for machine in sorted(ended & {one for one, state in targets.items() if state != "draining"}):
-                outside.load_balancing.deregister(machine, target_group)
-                outside.journal.tell("deregistered", machine=machine, target_group=target_group)
+                _take_out(machine, target_group, outside)
     return etcd, asked, {machine: state for targets in health.values() for machine, state in targets.items()}
+
+
+def _take_out(machine: InstanceId, target_group: str, outside: Outside) -> None:
+    """One that cannot be taken out now is tried again by its plan, which tells a person."""
+    try:
+        outside.load_balancing.deregister(machine, target_group)
+    except (RetryableError, ConfigurationError) as error:
+        outside.journal.tell("deregister_failed", machine=machine, reason=str(error))
+    else:
+        outside.journal.tell("deregistered", machine=machine, target_group=target_group)
 
 
 def _in_service(groups: list[Group]) -> frozenset[InstanceId]:
@@ -161,6 +193,9 @@ def put_together(
         ties=tie(etcd, pods, nodes, cluster.instances.values(), records=records, joins=joins),
         joined=joined,
         joining=frozenset(join.instance for join in joins if join.open),
+        registered=registered
+        if isinstance(registered, Unknown)
+        else frozenset(machine for machine, state in registered.items() if state != "draining"),
         serving=healthy,
         snapshot_at=known(outside.table.snapshot_at),
         admission=known(lambda: _admission(outside)),
@@ -180,11 +215,13 @@ def _rough(
     return facts, assess(facts, Role.CONTROL_PLANE)
 
 
-def _of_cluster(plan: Plan, verdict: Verdict, fleet: Fleet, settings: Settings, now: datetime) -> Judgement:
+def _of_cluster(
+    plan: Plan, verdict: Verdict, fleet: Fleet, outside: Outside, settings: Settings, now: datetime
+) -> Judgement:
     """What is to be done about no machine in particular."""
-    nothing = Memory(None, None, (), frozenset())
-    facts = Facts(settings.cluster, CONTROL_PLANE, now, Absent(), fleet, nothing)
-    return Judgement(facts, verdict, plan, None)
+    memory = known(lambda: Memory(None, None, outside.table.pauses(), frozenset()))
+    facts = Facts(settings.cluster, CONTROL_PLANE, now, Absent(), fleet, memory)
+    return Judgement(facts, verdict, plan, guard(plan, verdict, facts, max_in_flight=settings.max_in_flight))
 
 
 def _keep_hooks(cluster: Cluster, outside: Outside, settings: Settings, clock: Callable[[], datetime]) -> Outcome:
@@ -215,6 +252,19 @@ def _tell_lost(etcd: Etcd, outside: Outside, settings: Settings, *, now: datetim
     outside.journal.tell("quorum_lost", reason=said)
     outside.journal.count("quorum_lost")
     return Outcome((), LATER, f"etcd has lost its quorum: {said}", failed=True)
+
+
+def _tell_unknown(etcd: Unknown, look: Look, outside: Outside, settings: Settings, *, now: datetime) -> Outcome:
+    """A machine that does not answer once is no news; a person hears of it when so many looks have learnt nothing."""
+    if look.tries >= GIVE_UP_AFTER_TRIES:
+        subject = f"Nobody answers for etcd of {settings.cluster}"
+        text = (
+            f"{etcd.reason}. Nothing is done to any control plane that has to do with etcd until one answers; Regrow "
+            "looks again by itself. The run-book is docs/runbooks/etcd.md."
+        )
+        tell_if_possible(outside, "etcd-unknown", subject, text, now=now, within=_HOUR)
+    outside.journal.count("etcd_unknown")
+    return Outcome((), LATER, f"unknown: {etcd.reason}", failed=True)
 
 
 def _look_again(look: Look, outcomes: list[Outcome], outside: Outside, *, now: datetime) -> None:

@@ -150,8 +150,8 @@ class Commands(Protocol):
     def upload_certificates(self, on: InstanceId, *, for_instance: InstanceId) -> datetime:
         """For one machine, which alone can read the key; return when they expire."""
 
-    def forget_certificates(self, on: InstanceId) -> None:
-        """None there is success."""
+    def forget_certificates(self, on: InstanceId, *, for_instance: InstanceId) -> None:
+        """And the key that was left for that machine. None there is success."""
 
 
 class Table(Protocol):

@@ -211,10 +211,11 @@ class ForgetCertificates:
 
 @dataclass(frozen=True)
 class TakeSnapshot:
-    """Have a snapshot of etcd taken, verified and stored. One that fails is told; nothing waits for it."""
+    """Have a snapshot of etcd taken, verified and stored. One that fails holds up nothing; it is told if `overdue`."""
 
     asked: InstanceId
     reason: str
+    overdue: bool = False
 
 
 @dataclass(frozen=True)
@@ -238,10 +239,11 @@ class RemoveMember:
 
 @dataclass(frozen=True)
 class AwaitQuorum:
-    """Wait, and tell a person, since etcd's membership must not be changed now."""
+    """Wait since etcd's membership must not be changed now; `tells` a person unless that is over in a moment."""
 
     of: str
     reason: str
+    tells: bool = True
 
 
 @dataclass(frozen=True)

@@ -74,8 +74,11 @@ def keep_hooks(verdict: Verdict, facts: Facts) -> Plan:
 
 
 def _hold_token(verdict: Verdict, facts: Facts) -> tuple[Step, ...]:
-    """Who is let in and turns out to be doubtful is the minter's to judge: it refuses, and takes back what it may."""
-    if any(join.open for join in facts.joins):
+    """Who is let in and turns out to be doubtful is the minter's to judge: it refuses, and takes back what it may.
+
+    A control plane's token is renewed in its own line alone, where etcd is seen.
+    """
+    if any(join.open for join in facts.joins) and not verdict.control_plane:
         return (Mint(facts.id, verdict.reason), LookAgain(LATER, verdict.reason))
     return ()
 

@@ -24,7 +24,7 @@ from functions.remediate.reconcile import ALERT_EVERY
 from functions.remediate.telling import alert_once
 from functions.settings import Settings
 
-_ETCD_EVERY_MIN = 10  # a look at etcd although nothing seems to be wrong: for snapshots, and what nobody knows of
+_ETCD_EVERY_MIN = 30  # a look at etcd although nothing seems to be wrong: for snapshots, and what nobody knows of
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,11 @@ def upload_certificates(instance_arn: str) -> dict[str, Any]:
     return Certificates().upload(machine, api, instance_arn)
 
 
+def forget_certificates(instance_arn: str) -> dict[str, Any]:
+    machine, api = on_this_machine()
+    return Certificates().forget(machine, api, instance_arn)
+
+
 ACTIONS = {
     "members": Action("etcd's members, each with its own status, and the alarms", lambda: Etcd().members().document()),
     "remove": Action(
@@ -74,7 +79,7 @@ ACTIONS = {
         upload_certificates,
         (("INSTANCE_ARN", INSTANCE_ARN),),
     ),
-    "forget-certificates": Action("take them back", lambda: Certificates().forget()),
+    "forget-certificates": Action("take them back", forget_certificates, (("INSTANCE_ARN", INSTANCE_ARN),)),
 }
 
 

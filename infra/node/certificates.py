@@ -30,21 +30,32 @@ class Certificates:
     secrets: Path = SECRETS_FOLDER
 
     def upload(self, machine: Machine, api: Api, instance_arn: str) -> dict[str, Any]:
-        """The old key goes first: until all is there the joining machine finds none, never one that does not fit."""
-        parameter = machine.certificate_key_parameter(instance_arn.rpartition("/")[2])
+        """The old key goes first: until all is there the joining machine finds none, never one that does not fit.
+
+        An upload that nobody has taken back goes too: kubeadm would leave the token alone by which it was to end.
+        """
+        parameter = _parameter(machine, instance_arn)
         key = secrets.token_hex(KEY_BYTES)
         api.forget(parameter)
+        self._take_back()
         self._upload(machine, key)
         api.leave(parameter, key, instance_arn)
         return {"expires_at": self._expiry()}
 
-    def forget(self) -> dict[str, Any]:
-        """The Secret, and the token whose end would have ended it. Whatever is gone already is success."""
+    def forget(self, machine: Machine, api: Api, instance_arn: str) -> dict[str, Any]:
+        """The key, the Secret, and the token whose end would have ended it. Whatever is gone already is success.
+
+        A machine that has joined has deleted the key by itself; one that died has not.
+        """
+        api.forget(_parameter(machine, instance_arn))
+        return {"forgotten": self._take_back()}
+
+    def _take_back(self) -> bool:
         owner = self._owner()
-        self._kubectl("delete", "secret", UPLOADED, "--ignore-not-found")
-        if owner:
-            self._kubectl("delete", "secret", owner, "--ignore-not-found")
-        return {"forgotten": owner is not None}
+        if owner is None:
+            return False
+        self._kubectl("delete", "secret", *filter(None, (UPLOADED, owner)), "--ignore-not-found")
+        return True
 
     def _upload(self, machine: Machine, key: str) -> None:
         """kubeadm's words are for nobody: it prints the key unless it is told not to."""
@@ -78,3 +89,7 @@ class Certificates:
     def _kubectl(self, *arguments: str) -> str:
         command = ["kubectl", *arguments, "--namespace", "kube-system", "--kubeconfig", str(self.kubeconfig)]
         return run(command, timeout_s=KUBECTL_S)
+
+
+def _parameter(machine: Machine, instance_arn: str) -> str:
+    return machine.certificate_key_parameter(instance_arn.rpartition("/")[2])

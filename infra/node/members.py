@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -150,17 +150,19 @@ class Etcd:
     pki: Path = PKI
 
     def members(self) -> Membership:
-        """Who they are and what each says, asked at the same time. Without a quorum: what this member remembers."""
+        """Who they are and what each says. Without a quorum: what this member remembers.
+
+        A quorum that is lost and members that are dead are waited for at the same time.
+        """
+        remembered = self._list("s")
+        with ThreadPoolExecutor(max_workers=len(remembered.members) + 1) as pool:
+            confirmation = pool.submit(self._confirmed)
+            statuses = dict(zip(remembered.members, pool.map(self._status, remembered.members), strict=True))
         try:
-            listed, linearizable = self._list("l"), True
-            alarms = _alarms(self._asked(["alarm", "list"]))
-        except NodeError as problem:
-            try:
-                listed, linearizable, alarms = self._list("s"), False, ()
-            except NodeError:
-                raise problem from None
-        with ThreadPoolExecutor(max_workers=max(1, len(listed.members))) as pool:
-            members = tuple(pool.map(self._with_status, listed.members))
+            (listed, alarms), linearizable = confirmation.result(), True
+        except NodeError:
+            listed, alarms, linearizable = remembered, (), False
+        members = tuple(replace(one, status=statuses.get(one) or self._status(one)) for one in listed.members)
         return Membership(listed.cluster_id, listed.own, members, alarms, linearizable)
 
     def remove(self, member_id: str, peer_url: str) -> dict[str, Any]:
@@ -203,10 +205,9 @@ class Etcd:
     def _list(self, consistency: str) -> Membership:
         return _listed(self._asked(["member", "list", f"--consistency={consistency}"]))
 
-    def _with_status(self, member: Member) -> Member:
-        return Member(
-            member.id, member.name, member.peer_urls, member.client_urls, member.learner, self._status(member)
-        )
+    def _confirmed(self) -> tuple[Membership, tuple[tuple[str, str], ...]]:
+        """The members and the alarms as a quorum has them."""
+        return self._list("l"), _alarms(self._asked(["alarm", "list"]))
 
     def _status(self, member: Member) -> Status:
         if not member.client_urls:

@@ -45,13 +45,13 @@ def arriving(verdict: Verdict, facts: Facts, until: datetime) -> tuple[Step, ...
     if verdict.group and verdict.waits(Transition.LAUNCHING):
         steps.append(Heartbeat(facts.id, verdict.group.name, Transition.LAUNCHING, "it is joining"))
     if denied:
-        return (*steps, *_give_up(verdict, facts, denied))
+        return (*steps, *give_up(verdict, facts, denied))
     late = facts.at >= until
     if late and _was_well(facts, launched_at):
         return (LookAgain(LATER, f"{_how_far(facts, join, approval)}; it was well before: its hook's own time counts"),)
     if late:
         because = f"{_how_far(facts, join, approval)}, {facts.at - launched_at} after its launch"
-        return (*steps, *_give_up(verdict, facts, because))
+        return (*steps, *give_up(verdict, facts, because))
 
     if not _has_token(join, facts.at):
         steps.append(Mint(facts.id, verdict.reason))
@@ -75,7 +75,7 @@ def _joined(verdict: Verdict, facts: Facts, join: JoinRecord | None) -> tuple[St
     return (*steps, LookAgain(after, "it is on its way into service"))
 
 
-def _give_up(verdict: Verdict, facts: Facts, because: str) -> tuple[Step, ...]:
+def give_up(verdict: Verdict, facts: Facts, because: str) -> tuple[Step, ...]:
     """End the launch. A machine that no hook holds is in service: it keeps running, and a person is told."""
     steps: list[Step] = [Revoke(facts.id, f"its launch is given up: {because}")] if facts.joins else []
     group = verdict.group

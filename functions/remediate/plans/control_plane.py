@@ -45,11 +45,12 @@ from functions.remediate.plan import (
     TakeSnapshot,
     UploadCertificates,
 )
-from functions.remediate.plans.arriving import arriving
+from functions.remediate.plans.arriving import arriving, give_up
 from functions.remediate.plans.dead import dead
 from functions.remediate.plans.leaving import leaving
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
+_ELECTED_WITHIN = timedelta(minutes=1)  # etcd's own time-outs are a second or a few
 _ENDING = (InstanceState.SHUTTING_DOWN, InstanceState.STOPPING)
 
 
@@ -76,7 +77,7 @@ def plan_control_plane(
 def plan_orphan(orphan: EtcdMember, seen: ControlPlane, snapshot_every: timedelta) -> Plan:
     """Take out a member that is nobody's, unless it could be one of a machine that is on its way in."""
     if seen.joining:
-        return Plan((LookAgain(SOON, f"{orphan} may be of {', '.join(sorted(seen.joining))}, which is joining"),))
+        return Plan((LookAgain(LATER, f"{orphan} may be of {', '.join(sorted(seen.joining))}, which is joining"),))
     return Plan(_removal(orphan, seen, "it is nobody's", snapshot_every, of=str(orphan), dead=True))
 
 
@@ -91,6 +92,8 @@ def urgency(verdict: Verdict, facts: Facts) -> int:
 def needs_pass(facts: Facts, verdict: Verdict, seen: ControlPlane | None = None) -> bool:
     """Whether anything may be to do about a machine; without etcd having been `seen`, what has ended may be too."""
     if facts.case or any(join.open for join in facts.joins) or verdict.quarantined:
+        return True
+    if seen and end_of_admission(facts, seen):
         return True
     if verdict.kind is Kind.DEAD:
         rest = isinstance(facts.node, Node) or (verdict.member is not None and verdict.member.held)
@@ -108,6 +111,16 @@ def admitted_until(facts: Facts, admission: Admission | Unknown | None) -> datet
     return _NEVER
 
 
+def end_of_admission(facts: Facts, seen: ControlPlane) -> tuple[Step, ...]:
+    """Return what lets the next one in before its time, when a machine was admitted that does not join any more.
+
+    Whether its record is still open says nothing: the minter may have ended that by itself.
+    """
+    if isinstance(seen.admission, Admission) and seen.admission.instance == facts.id:
+        return (ForgetCertificates(facts.id, seen.asked, "it does not join any more"),)
+    return ()
+
+
 def _dead(verdict: Verdict, facts: Facts, seen: ControlPlane, snapshot_every: timedelta) -> tuple[Step, ...]:
     member = seen.member_of.get(facts.id)
     steps = list(dead(verdict, facts).steps)
@@ -115,10 +128,10 @@ def _dead(verdict: Verdict, facts: Facts, seen: ControlPlane, snapshot_every: ti
         if not facts.case and not any(isinstance(step, OpenCase) for step in steps):
             group = verdict.group.name if verdict.group else None
             steps.insert(0, OpenCase(facts.id, group, member.name or None, verdict.reason))
-        removal = _removal(member, seen, verdict.reason, snapshot_every, of=facts.id, dead=True)
+        since = facts.case.opened_at if facts.case else facts.at
+        removal = _removal(member, seen, verdict.reason, snapshot_every, of=facts.id, dead=True, since=since)
         steps = _before(steps, (AwaitDetach, DeleteNode, CompleteHook, AwaitReplacement, LookAgain), removal)
-    forgets = any(isinstance(step, Revoke) for step in steps) and any(join.open for join in facts.joins)
-    forget = (ForgetCertificates(facts.id, seen.asked, "it does not join any more"),) if forgets else ()
+    forget = end_of_admission(facts, seen)
     out = [step for step in steps if isinstance(step, LeaveLoadBalancers)]  # nobody else's calls may end there
     rest = [step for step in steps if not isinstance(step, LeaveLoadBalancers)]
     opening = [replace(step, role=Role.CONTROL_PLANE) for step in rest if isinstance(step, OpenCase)]
@@ -155,13 +168,16 @@ def _arriving(verdict: Verdict, facts: Facts, seen: ControlPlane, snapshot_every
     if any(isinstance(step, Mint) for step in steps):
         wait = _not_now(verdict, facts, seen)
         if wait or seen.asked is None:
-            return (*_beats(verdict, facts), LookAgain(SOON, wait or "nobody answers for etcd"))
+            return (*_beats(verdict, facts), LookAgain(LATER, wait or "nobody answers for etcd"))
         admit = Admit(facts.id, seen.asked, len(seen.joined) + 1, "etcd is whole, and it is its turn")
         certificates = UploadCertificates(facts.id, seen.asked, "it joins with them")
         steps = _before(steps, (Mint,), (admit, certificates))
-        if group and group.load_balancers:  # early: some of kubeadm's calls go through the load balancer
-            steps = _before(steps, (LookAgain,), (_serve(verdict, facts),))
+    lacks = _not_whole(verdict, facts, seen, member) if _joins(steps) else None
+    if lacks and facts.at >= until:  # its Node alone is no end: as long as it joins, nobody else may
+        steps = [*_beats(verdict, facts), *give_up(verdict, facts, lacks)]
     if any(isinstance(step, GiveUpLaunch) for step in steps):
+        if isinstance(facts.node, Node) and not _ends(steps):
+            return tuple(steps)  # it is in service, and nobody ends it: a person is told, and it keeps what it has
         if group and group.load_balancers:
             steps.insert(0, LeaveLoadBalancers(facts.id, group.load_balancers, "it is given up"))
         if member:
@@ -169,10 +185,12 @@ def _arriving(verdict: Verdict, facts: Facts, seen: ControlPlane, snapshot_every
             steps = _before(steps, (CompleteHook, LookAgain), removal) if _ends(steps) else [*steps, *removal]
         return _cut((*steps[:-1], _forget(facts, seen), *steps[-1:]))
     if _joins(steps):
-        if lacks := _not_whole(verdict, facts, seen, member):
-            why = "it may have asked for its certificates"
-            return (*_beats(verdict, facts), Approve(facts.id, why), LookAgain(SOON, lacks))
+        if lacks:
+            asks = Approve(facts.id, "it may have asked for its certificates")
+            return (*_beats(verdict, facts), asks, *_serve(verdict, facts, seen), LookAgain(SOON, lacks))
         return (*steps[:-1], _forget(facts, seen), *steps[-1:])
+    if any(isinstance(step, Mint | Approve) for step in steps):
+        steps = _before(steps, (LookAgain,), _serve(verdict, facts, seen))
     return tuple(steps)
 
 
@@ -213,16 +231,24 @@ def _not_whole(verdict: Verdict, facts: Facts, seen: ControlPlane, member: EtcdM
 
 
 def _removal(
-    member: EtcdMember, seen: ControlPlane, because: str, snapshot_every: timedelta, *, of: str, dead: bool
+    member: EtcdMember,
+    seen: ControlPlane,
+    because: str,
+    snapshot_every: timedelta,
+    *,
+    of: str,
+    dead: bool,
+    since: datetime | None = None,
 ) -> tuple[Step, ...]:
-    """The steps that take a member out, or the one that says why it has to stay."""
+    """The steps that take a member out, or the one that says why it has to stay. `since`: that was begun then."""
     if isinstance(seen.etcd, Unknown) or seen.asked is None:
         return (AwaitQuorum(of, f"unknown: {seen.unknown}"),)
     reason = may_go(seen.etcd, member, dead=dead or not member.answers)
     if reason is None and not member.learner and (orphan := next(iter(seen.orphans), None)) and orphan.id != member.id:
         reason = f"{orphan}, which is nobody's, has to go first"
     if reason:
-        return (AwaitQuorum(of, reason),)
+        new = since is not None and seen.at - since < _ELECTED_WITHIN
+        return (AwaitQuorum(of, reason, tells=not (new and quorum.leaderless(seen.etcd, besides=member))),)
     steps: list[Step] = []
     if snapshot := _snapshot(seen, snapshot_every, "a member of etcd is to be removed"):
         steps.append(snapshot)
@@ -248,7 +274,8 @@ def plan_snapshot(seen: ControlPlane, snapshot_every: timedelta) -> Plan:
 def _snapshot(seen: ControlPlane, every: timedelta, why: str) -> TakeSnapshot | None:
     if seen.unknown or seen.asked is None or isinstance(seen.snapshot_at, Unknown):
         return None
-    return TakeSnapshot(seen.asked, why) if seen.snapshot_at is None or seen.at - seen.snapshot_at >= every else None
+    age = seen.at - seen.snapshot_at if seen.snapshot_at else None
+    return TakeSnapshot(seen.asked, why, age is None or age >= 2 * every) if age is None or age >= every else None
 
 
 def _beats(verdict: Verdict, facts: Facts) -> tuple[Step, ...]:
@@ -257,9 +284,12 @@ def _beats(verdict: Verdict, facts: Facts) -> tuple[Step, ...]:
     return tuple(Heartbeat(facts.id, group.name, one, verdict.reason) for one in held) if group else ()
 
 
-def _serve(verdict: Verdict, facts: Facts) -> JoinLoadBalancers:
+def _serve(verdict: Verdict, facts: Facts, seen: ControlPlane) -> tuple[Step, ...]:
+    """Early, since some of kubeadm's calls go through the load balancer; and again if that was not come to."""
     balancers = verdict.group.load_balancers if verdict.group else ()
-    return JoinLoadBalancers(facts.id, balancers, "requests come as soon as its API server is healthy")
+    if not balancers or (not isinstance(seen.registered, Unknown) and facts.id in seen.registered):
+        return ()
+    return (JoinLoadBalancers(facts.id, balancers, "requests come as soon as its API server is healthy"),)
 
 
 def _forget(facts: Facts, seen: ControlPlane) -> ForgetCertificates:

@@ -95,20 +95,12 @@ def leaving(verdict: Verdict, facts: Facts, policy: Policy) -> tuple[Step, ...]:
             return (*steps, LookAgain(SOON, wait))
         if isinstance(facts.pods, Unknown):
             return (*steps, LookAgain(LATER, facts.pods.reason))
-        over = times.ends_at is not None and facts.at >= times.ends_at
-        overdue = over or (times.deletes_from is not None and facts.at >= times.deletes_from)
-        in_order = not _ends(facts) and (times.order_until is None or facts.at < times.order_until)
-        closed = node.closed_since(facts.at)
-        drain = drain_of(facts.pods, policy.drain, overdue=overdue, at=facts.at, since=closed, in_order=in_order)
-        if not over:
-            after = _pace(times, since, facts)
-            steps += _empty(node, drain, verdict, after)
-            if drain.awaited:
-                return (*steps, LookAgain(after, _waiting(drain)))
-        if left := tuple(dict.fromkeys((*drain.released, *drain.awaited))):
-            why = f": {drain.released_because}" if drain.released_because else ""
-            because = f"{_pods(left)} not gone yet, {facts.at - since} after the drain began{why}"
-            steps = [*_last_try(node, facts.pods, policy.drain, verdict, facts.at), Release(facts.id, because, held)]
+        drained = _drained(node, facts.pods, since, times, verdict, facts, policy.drain)
+        if drained and isinstance(drained[-1], LookAgain):
+            return (*steps, *drained)
+        if any(isinstance(step, Release) for step in drained):
+            steps = []  # its last words: nothing else is worth a call now
+        steps += drained
     if group and held:
         released = [step.reason for step in steps if isinstance(step, Release)]
         why = released[0] if released else "none of its pods is left on it"
@@ -116,6 +108,35 @@ def leaving(verdict: Verdict, facts: Facts, policy: Policy) -> tuple[Step, ...]:
     if node is None:
         steps += out
     return (*steps, *_then(verdict, facts))
+
+
+def _drained(
+    node: Node,
+    pods: tuple[Pod, ...],
+    since: datetime,
+    times: Times,
+    verdict: Verdict,
+    facts: Facts,
+    policy: DrainPolicy,
+) -> tuple[Step, ...]:
+    """The steps that empty it, with a look again at their end while pods are waited for, or the release in the end."""
+    over = times.ends_at is not None and facts.at >= times.ends_at
+    overdue = over or (times.deletes_from is not None and facts.at >= times.deletes_from)
+    in_order = not _ends(facts) and (times.order_until is None or facts.at < times.order_until)
+    drain = drain_of(pods, policy, overdue=overdue, at=facts.at, since=node.closed_since(facts.at), in_order=in_order)
+    after = _pace(times, since, facts)
+    emptying = () if over else _empty(node, drain, verdict, after)
+    if drain.awaited and not over:
+        return (*emptying, LookAgain(after, _waiting(drain)))
+    left = tuple(dict.fromkeys((*drain.released, *drain.awaited)))
+    if not left:
+        return emptying
+    why = f": {drain.released_because}" if drain.released_because else ""
+    because = f"{_pods(left)} not gone yet, {facts.at - since} after the drain began{why}"
+    return (
+        *_last_try(node, pods, policy, verdict, facts.at),
+        Release(facts.id, because, held=verdict.waits(Transition.TERMINATING) and verdict.group is not None),
+    )
 
 
 def times_of(verdict: Verdict, since: datetime, policy: DrainPolicy, at: datetime) -> Times:

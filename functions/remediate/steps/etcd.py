@@ -68,7 +68,7 @@ def forget_certificates(step: ForgetCertificates, outside: Outside) -> Unchanged
         return Unchanged()
     if step.asked:
         try:
-            outside.commands.forget_certificates(step.asked)
+            outside.commands.forget_certificates(step.asked, for_instance=step.instance)
         except (RetryableError, ConfigurationError) as error:
             outside.journal.tell("forget_certificates_failed", machine=step.instance, reason=str(error))
             outside.journal.count("forget_certificates_failed")
@@ -86,7 +86,8 @@ def take_snapshot(step: TakeSnapshot, outside: Outside, *, at: datetime, bucket:
         text = f"{error}. Wanted since {step.reason}. It is tried again; what was to be done goes on without it."
         outside.journal.tell("snapshot_failed", asked=step.asked, reason=str(error))
         outside.journal.count("snapshot_failed")
-        tell_if_possible(outside, "snapshot-failed", subject, text, now=at, within=_HOUR)
+        if step.overdue:
+            tell_if_possible(outside, "snapshot-failed", subject, text, now=at, within=_HOUR)
         return Unchanged()
     return None
 
@@ -97,6 +98,8 @@ def await_quorum(step: AwaitQuorum, outside: Outside, *, at: datetime) -> Waitin
         f"{step.reason}. Nothing is removed before that is so no more; Regrow looks again by itself. "
         "The run-book is docs/runbooks/etcd.md."
     )
+    if not step.tells:
+        return Waiting(step.reason, SOON)
     tell_if_possible(outside, f"quorum#{step.of}", subject[:100], text, now=at, within=_HOUR)
     outside.journal.count("quorum_refused")
     return Waiting(step.reason, LATER)

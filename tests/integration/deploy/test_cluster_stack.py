@@ -62,10 +62,10 @@ class Site:
         ]
         return [member["InstanceId"] for member in found["Instances"] if member["LifecycleState"] == state]
 
-    def launched(self, workers: str) -> list[str]:
-        """The two workers, once they run and wait to be let in."""
-        eventually(lambda: len(self.members(workers, state="Pending:Wait")) == 2)
-        return self.members(workers, state="Pending:Wait")
+    def launched(self, group: str, machines: int = 2) -> list[str]:
+        """So many machines of the group, once they run and wait to be let in."""
+        eventually(lambda: len(self.members(group, state="Pending:Wait")) == machines)
+        return self.members(group, state="Pending:Wait")
 
     def user_data(self, instance_id: str) -> str:
         answer = self.client("ec2").describe_instance_attribute(InstanceId=instance_id, Attribute="userData")
@@ -91,13 +91,15 @@ def site() -> Iterator[Site]:
 def test_machines_start_in_their_role_with_the_apis_fixed_address(site: Site) -> None:
     outputs = site.make(site.parameters())
     assert outputs["ApiEndpoint"] == f"{API_ADDRESS}:6443"
-    (control_plane,) = eventually(lambda: site.members(outputs["ControlPlaneGroup"]))
+    (control_plane,) = site.launched(outputs["ControlPlaneGroup"], 1)
     workers = site.launched(outputs["WorkerGroup"])
     boot = "exec python3 /opt/regrow/node/boot.py --cluster drill"
+    target_group, group = outputs["ApiTargetGroupArn"], outputs["ControlPlaneGroup"]
+    role = "--role control-plane"
     assert site.user_data(control_plane).splitlines() == [
         "#!/bin/sh",
         "set -eu",
-        f"{boot} --role control-plane --endpoint {API_ADDRESS}:6443 --target-group {outputs['ApiTargetGroupArn']}",
+        f"{boot} {role} --endpoint {API_ADDRESS}:6443 --target-group {target_group} --group {group}",
     ]
     assert site.user_data(workers[0]).splitlines()[2] == f"{boot} --role worker --endpoint {API_ADDRESS}:6443"
     assert site.machines.running() == {control_plane, *workers}
@@ -117,7 +119,7 @@ def test_workers_alone_are_spot_instances_where_that_is_asked_for(
 ) -> None:
     outputs = site.make(site.parameters(WorkerMarket=market))
     workers = site.launched(outputs["WorkerGroup"])
-    (control_plane,) = eventually(lambda: site.members(outputs["ControlPlaneGroup"]))
+    (control_plane,) = site.launched(outputs["ControlPlaneGroup"], 1)
     described = site.client("ec2").describe_instances(InstanceIds=[*workers, control_plane])["Reservations"]
     lifecycles = {
         instance["InstanceId"]: instance.get("InstanceLifecycle")
@@ -140,12 +142,18 @@ def hooks_of(site: Site, group: str) -> dict[str, tuple[str, int, str]]:
     }
 
 
-def test_both_groups_hold_a_leaving_machine_and_workers_an_arriving_one_until_they_are_told(site: Site) -> None:
-    outputs = site.make(site.parameters(TerminateHookTimeoutSeconds="120", LaunchHookTimeoutSeconds="150"))
-    leaving = {"regrow-terminate": ("TERMINATING", 120, "CONTINUE")}
-    arriving = {"regrow-launch": ("LAUNCHING", 150, "ABANDON")}
-    assert hooks_of(site, outputs["ControlPlaneGroup"]) == leaving
-    assert hooks_of(site, outputs["WorkerGroup"]) == leaving | arriving
+def test_both_groups_hold_a_leaving_and_an_arriving_machine_until_they_are_told(site: Site) -> None:
+    """A control plane that nobody answers for is kept, with its data."""
+    times = {"LaunchHookTimeoutSeconds": "150", "ControlPlaneLaunchHookTimeoutSeconds": "600"}
+    outputs = site.make(site.parameters(TerminateHookTimeoutSeconds="120", **times))
+    assert hooks_of(site, outputs["ControlPlaneGroup"]) == {
+        "regrow-terminate": ("TERMINATING", 120, "ABANDON"),
+        "regrow-launch": ("LAUNCHING", 600, "ABANDON"),
+    }
+    assert hooks_of(site, outputs["WorkerGroup"]) == {
+        "regrow-terminate": ("TERMINATING", 120, "CONTINUE"),
+        "regrow-launch": ("LAUNCHING", 150, "ABANDON"),
+    }
 
 
 def test_the_very_first_worker_is_held_until_it_is_let_go_on(site: Site) -> None:

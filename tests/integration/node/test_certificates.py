@@ -117,23 +117,27 @@ def test_the_key_is_in_one_parameter_of_one_instance_and_nowhere_else(
     assert stat.S_IMODE(certificates.secrets.stat().st_mode) == 0o700
 
     # Once more, for the same machine: another key, and the first one opens nothing any more.
+    (owner,) = secret.metadata.owner_references
     certificates.upload(MACHINE, api, ARN)
+    names = {one.metadata.name for one in client.CoreV1Api(plane.admin).list_namespaced_secret("kube-system").items}
+    assert owner.name not in names
     again = ssm.get_parameter(Name=PARAMETER, WithDecryption=True)["Parameter"]["Value"]
     assert again != key
     assert opened(uploaded(plane), "ca.key", again) == (plane.authority.folder / "ca.key").read_bytes()
     assert ssm.list_tags_for_resource(ResourceType="Parameter", ResourceId=PARAMETER)["TagList"] == tags
 
 
-def test_what_was_uploaded_is_taken_back_with_its_token(
-    certificates: Certificates, plane: ControlPlane, api: Api
+def test_what_was_uploaded_is_taken_back_with_its_token_and_its_key(
+    certificates: Certificates, plane: ControlPlane, api: Api, ssm: Any
 ) -> None:
     certificates.upload(MACHINE, api, ARN)
     (owner,) = uploaded(plane).metadata.owner_references
     assert owner.name.startswith("bootstrap-token-")
-    assert certificates.forget() == {"forgotten": True}
+    assert certificates.forget(MACHINE, api, ARN) == {"forgotten": True}
+    assert ssm.describe_parameters()["Parameters"] == []
     left = client.CoreV1Api(plane.admin).list_namespaced_secret("kube-system").items
     assert not {"kubeadm-certs", owner.name} & {secret.metadata.name for secret in left}
-    assert certificates.forget() == {"forgotten": False}
+    assert certificates.forget(MACHINE, api, ARN) == {"forgotten": False}
 
 
 def test_a_token_of_the_upload_opens_nothing(certificates: Certificates, plane: ControlPlane, api: Api) -> None:

@@ -59,11 +59,13 @@ class World:
     pods: dict[Pod, str] = field(default_factory=dict)
     attachments: dict[str, str] = field(default_factory=dict)
     etcd: dict[str, EtcdMember] = field(default_factory=dict)  # by id; named after their machines
+    elected_at: datetime = NOW  # until then etcd has no other leader than the one that was said to lead
     lease: tuple[str, datetime] | None = None  # who is changing etcd's membership, and until when
     admission: Admission | None = None
     snapshots: list[tuple[datetime, str]] = field(default_factory=list)
     certificates_for: InstanceId | None = None  # what kubeadm's upload-certs has left, and for whom
     stuck: set[InstanceId] = field(default_factory=set)  # control planes whose kubeadm gets no further in etcd
+    runs_elsewhere: set[str] = field(default_factory=set)  # names of members that no machine of ours runs
     serving: set[InstanceId] = field(default_factory=set)  # healthy targets of the API's load balancer
     budgeted: set[str] = field(default_factory=set)  # names of pods that a disruption budget holds
     advised: dict[InstanceId, datetime] = field(default_factory=dict)  # to be left, as AWS recommends, and until when

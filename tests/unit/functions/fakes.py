@@ -182,8 +182,9 @@ class FakeJoining(_Edge):
                     return Answer("held", wait)
                 launched_at = world.instances[instance].launched_at
                 group, role = world.group_of(instance).name, world.role_of(instance)
-                changes = {"issued_at": world.now, "launched_at": launched_at, "group": group, "role": role}
-                world.joins[instance] = join(instance, **changes)
+                world.joins[instance] = join(
+                    instance, issued_at=world.now, launched_at=launched_at, group=group, role=role
+                )
                 world.did("mint", instance, machine=None)
                 return Answer("minted", "it may join")
             if record and record.open:
@@ -194,9 +195,14 @@ class FakeJoining(_Edge):
 
     def approve(self, instance: InstanceId | None) -> Answer:
         with self.call("approve") as world:
+            pending = [one for one, seen in world.approvals.items() if seen.client_at and not seen.serving_at]
+            asking = [one for one in pending if one in world.nodes] if instance is None else []
+            for one in asking:
+                world.approvals[one] = replace(world.approvals[one], serving_at=world.now)
+                world.did("approve", one, machine=None)
             record = world.joins.get(instance) if instance else None
             if record is None or instance is None:
-                return Answer("nothing", "no request is pending")
+                return Answer("approved" if asking else "nothing", "what is pending")
             there = world.approvals.get(instance) or Approval(instance, record.launched_at)
             if world.is_control_plane(instance) and not any(one.name == instance for one in world.etcd.values()):
                 return Answer("nothing", "kubeadm has it join etcd first")
@@ -536,7 +542,7 @@ class FakeCommands(_Edge):
         with self._run("etcd", on) as world:
             members = self._members(world)
             answering = sum(member.voter and member.answers for member in members)
-            whole = answering > sum(member.voter for member in members) // 2
+            whole = answering > sum(member.voter for member in members) // 2 and world.now >= world.elected_at
             return Etcd(asked=on, members=members, linearizable=whole)
 
     def remove_member(self, on: InstanceId, member: EtcdMember) -> str | None:
@@ -547,7 +553,7 @@ class FakeCommands(_Edge):
             seen = {one.id: one for one in self._members(world)}
             voters = [one for one in seen.values() if one.voter]
             live = [one for one in voters if one.healthy]
-            if sum(one.answers for one in voters) <= len(voters) // 2:
+            if sum(one.answers for one in voters) <= len(voters) // 2 or world.now < world.elected_at:
                 raise RetryableError("etcdserver: request timed out")
             left = [one for one in voters if one.id != member.id]
             if there.name == on:
@@ -588,7 +594,7 @@ class FakeCommands(_Edge):
             world.certificates_for = for_instance
             return world.now + timedelta(hours=2)
 
-    def forget_certificates(self, on: InstanceId) -> None:
+    def forget_certificates(self, on: InstanceId, *, for_instance: InstanceId) -> None:
         with self._run("forget_certificates", on) as world:
             world.certificates_for = None
 
@@ -604,8 +610,11 @@ class FakeCommands(_Edge):
 
     def _members(self, world: World) -> tuple[EtcdMember, ...]:
         """As they are now: one answers when its machine runs, and one that answers leads."""
-        runs = {one.id for one in world.instances.values() if one.state is InstanceState.RUNNING}
-        seen = [replace(one, answers=one.answers and InstanceId(one.name) in runs) for one in world.etcd.values()]
+        runs = {str(one.id) for one in world.instances.values() if one.state is InstanceState.RUNNING}
+        runs |= world.runs_elsewhere
+        seen = [replace(one, answers=one.answers and one.name in runs) for one in world.etcd.values()]
+        if world.now < world.elected_at:
+            return tuple(seen)
         leading = next((one.id for one in seen if one.leads and one.answers), None)
         heir = leading or next((one.id for one in seen if one.voter and one.answers), None)
         return tuple(replace(one, leads=one.id == heir) for one in seen)

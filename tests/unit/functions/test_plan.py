@@ -31,6 +31,7 @@ from functions.cluster.policy import Policy
 from functions.remediate.plan import (
     Approve,
     AwaitDetach,
+    AwaitQuorum,
     AwaitReplacement,
     CloseCase,
     CompleteHook,
@@ -48,13 +49,16 @@ from functions.remediate.plan import (
     LeaveLoadBalancers,
     LookAgain,
     Mint,
+    MoveLeader,
     OpenCase,
     Plan,
     Release,
+    RemoveMember,
     Restore,
     Revoke,
     Step,
     SuspendLaunch,
+    TakeSnapshot,
 )
 from functions.remediate.planning import make_plan
 from tests.unit.functions.builders import (
@@ -579,7 +583,7 @@ def test_no_step_names_anything_but_the_machine_that_was_looked_at(seen: Facts) 
             assert step.node_name == seen.node.name
         elif isinstance(step, SuspendLaunch | ForgetAbandoned):
             assert step.group == getattr(assess(seen).group, "name", None)
-        elif not isinstance(step, LookAgain):
+        elif not isinstance(step, LookAgain | TakeSnapshot | MoveLeader | RemoveMember | AwaitQuorum):
             assert step.instance == seen.id
 
 

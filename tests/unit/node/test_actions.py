@@ -25,7 +25,7 @@ CALLS = {
     "move-leader": [MEMBER],
     "snapshot": ["regrow-drill-123456789012-snapshots", "etcd/2026-01-02T03-04-05Z.db"],
     "upload-certificates": [ARN],
-    "forget-certificates": [],
+    "forget-certificates": [ARN],
 }
 HOSTILE = [
     "$(reboot)",

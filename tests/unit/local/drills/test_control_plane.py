@@ -118,8 +118,10 @@ def test_a_learner_that_was_never_seen_breaks_both_promises() -> None:
 
 
 MEMBERS = (member(A), member(B), member(C))
-ALERT = Alert("etcd of c has no quorum", "two of three members do not answer; the run-book says how to restore")
-LOST = Lost(A, MEMBERS, MEMBERS, "InService", True, (ALERT,))
+ALERT = Alert("etcd of c has no quorum", "two of three members do not answer; docs/runbooks/etcd.md says what to do")
+HELD = {A: "InService", B: "Terminating:Wait", C: "Terminating:Wait", "i-new": "Pending:Wait"}
+LOST = Lost(A, MEMBERS, MEMBERS, (B, C), HELD, True, (ALERT,))
+ONE_ALERT = "one alert told that the quorum is lost and named the run-book, and there was no other"
 
 
 @pytest.mark.parametrize(
@@ -128,12 +130,15 @@ LOST = Lost(A, MEMBERS, MEMBERS, "InService", True, (ALERT,))
         (LOST, []),
         (replace(LOST, members=MEMBERS[:2]), ["no member was removed or added"]),
         (replace(LOST, members=(*MEMBERS, member(WORKER))), ["no member was removed or added"]),
-        (replace(LOST, survivor_in_group="Terminating:Wait"), ["the machine that is left was not touched"]),
-        (replace(LOST, survivor_in_group=None), ["the machine that is left was not touched"]),
+        (replace(LOST, group={**HELD, A: "Terminating:Wait"}), ["the machine that is left was not touched"]),
+        (replace(LOST, group={**HELD, B: "Terminating:Proceed"}), ["no hook was completed"]),
+        (replace(LOST, group={A: "InService", C: "Terminating:Wait"}), ["no hook was completed"]),
+        (replace(LOST, group={**HELD, "i-new": "InService"}), ["no hook was completed"]),
         (replace(LOST, survivor_is_target=False), ["the machine that is left was not touched"]),
-        (replace(LOST, alerts=()), ["one alert told that the quorum is lost"]),
-        (replace(LOST, alerts=(ALERT, ALERT)), ["one alert told that the quorum is lost"]),
-        (replace(LOST, alerts=(Alert("a launch failed", ""),)), ["one alert told that the quorum is lost"]),
+        (replace(LOST, alerts=()), [ONE_ALERT]),
+        (replace(LOST, alerts=(ALERT, ALERT)), [ONE_ALERT]),
+        (replace(LOST, alerts=(Alert("etcd of c has no quorum", "no run-book"),)), [ONE_ALERT]),
+        (replace(LOST, alerts=(ALERT, Alert("the sweep holds", ""))), [ONE_ALERT]),
     ],
 )
 def test_whatever_is_done_without_a_quorum_or_told_twice_breaks_its_promise(lost: Lost, promises: list[str]) -> None:
