@@ -50,6 +50,7 @@ from functions.remediate.plans.dead import dead
 from functions.remediate.plans.leaving import leaving
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
+_TURN_COMES_WITHIN = timedelta(minutes=15)
 _ELECTED_WITHIN = timedelta(minutes=1)  # etcd's own time-outs are a second or a few
 _ENDING = (InstanceState.SHUTTING_DOWN, InstanceState.STOPPING)
 
@@ -168,7 +169,7 @@ def _arriving(verdict: Verdict, facts: Facts, seen: ControlPlane, snapshot_every
     if any(isinstance(step, Mint) for step in steps):
         wait = _not_now(verdict, facts, seen)
         if wait or seen.asked is None:
-            return (*_beats(verdict, facts), LookAgain(LATER, wait or "nobody answers for etcd"))
+            return (*_beats(verdict, facts), _at_the_gate(facts, wait or "nobody answers for etcd"))
         admit = Admit(facts.id, seen.asked, len(seen.joined) + 1, "etcd is whole, and it is its turn")
         certificates = UploadCertificates(facts.id, seen.asked, "it joins with them")
         steps = _before(steps, (Mint,), (admit, certificates))
@@ -192,6 +193,14 @@ def _arriving(verdict: Verdict, facts: Facts, seen: ControlPlane, snapshot_every
     if any(isinstance(step, Mint | Approve) for step in steps):
         steps = _before(steps, (LookAgain,), _serve(verdict, facts, seen))
     return tuple(steps)
+
+
+def _at_the_gate(facts: Facts, wait: str) -> Step:
+    """A turn comes within minutes; who waits for longer waits for a person."""
+    launched_at = facts.instance.launched_at if isinstance(facts.instance, Instance) else facts.at
+    if facts.at - launched_at < _TURN_COMES_WITHIN:
+        return LookAgain(LATER, wait)
+    return AwaitQuorum(facts.id, f"{facts.id} was launched {facts.at - launched_at} ago and may not join: {wait}")
 
 
 def _not_now(verdict: Verdict, facts: Facts, seen: ControlPlane) -> str | None:

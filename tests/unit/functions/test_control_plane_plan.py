@@ -253,6 +253,16 @@ def test_nobody_gets_a_token_before_etcd_and_the_load_balancer_are_ready_and_the
     assert reason in last.reason
 
 
+@pytest.mark.parametrize("name", GATES)
+def test_who_waits_at_the_gate_for_a_quarter_of_an_hour_has_a_person_told(name: str) -> None:
+    there, reason = GATES[name]
+    for age_min, waits in ((14, LookAgain), (15, AwaitQuorum)):
+        launched = replace(LAUNCHED, launched_at=NOW - timedelta(minutes=age_min))
+        *beats, last = plan_of(replace(ARRIVING, instance=launched), there).steps
+        assert kinds(Plan((*beats, last))) == [Heartbeat, waits]
+        assert reason in last.reason
+
+
 def test_a_plan_says_how_many_voters_etcd_is_to_have_and_who_is_asked() -> None:
     (admit,) = [step for step in plan_of(ARRIVING, TWO_THREE).steps if isinstance(step, Admit)]
     assert (admit.instance, admit.asked, admit.wanted) == (ONE, THREE, 3)
