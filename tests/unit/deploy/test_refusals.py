@@ -107,6 +107,7 @@ WORDS = {
     "REGROW_DRAIN_SELECTOR": "app=web",
     "REGROW_DRAIN_BY_PRIORITY": "yes",
     "REGROW_REBALANCE": "drain",
+    "REGROW_SNAPSHOT_EVERY_S": "777",
 }
 
 

@@ -640,8 +640,10 @@ def test_held_and_foreign_machines_are_never_touched(seen: Facts) -> None:
 @given(FACTS)
 def test_no_act_on_a_dead_machine_comes_before_its_case_is_open(seen: Facts) -> None:
     plan = plan_of(seen)
-    if kind_of(seen) is Kind.DEAD and plan.touches and not (isinstance(seen.memory, Memory) and seen.memory.case):
-        assert isinstance(plan.steps[0], OpenCase)
+    # What it could join with goes in any case.
+    acts = [step for step in plan.steps if not isinstance(step, Revoke | LookAgain)]
+    if kind_of(seen) is Kind.DEAD and acts and not (isinstance(seen.memory, Memory) and seen.memory.case):
+        assert isinstance(acts[0], OpenCase)
 
 
 @given(FACTS)
