@@ -67,8 +67,11 @@ def may_admit(etcd: Etcd, *, wanted: int) -> str | None:
 
 
 def lost(etcd: Etcd) -> bool:
-    """Whether too few voters answer that machine for etcd to change anything, its membership included."""
-    return sum(voter.answers for voter in etcd.voters) < quorum(len(etcd.voters))
+    """Whether too few voters answer that machine for etcd to change anything, its membership included.
+
+    A list that a quorum has confirmed proves that there is one: a voter that has just joined may not answer yet.
+    """
+    return not etcd.linearizable and sum(voter.answers for voter in etcd.voters) < quorum(len(etcd.voters))
 
 
 def leaderless(etcd: Etcd, *, besides: EtcdMember | None = None) -> str | None:

@@ -7,7 +7,7 @@ down healthy machines so that they are known again when EC2 has forgotten them. 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from functions.cluster.assess import Kind, Verdict, assess
 from functions.cluster.facts import Absent, Facts, Fleet, Memory, Record
@@ -24,6 +24,7 @@ from functions.remediate.reconcile import ALERT_EVERY
 from functions.remediate.telling import alert_once
 from functions.settings import Settings
 
+_SOON_AGAIN = timedelta(minutes=3)
 _ETCD_EVERY_MIN = 30  # a look at etcd although nothing seems to be wrong: for snapshots, and what nobody knows of
 
 
@@ -60,9 +61,17 @@ def run_sweep(outside: Outside, settings: Settings, *, now: datetime) -> Sweep:
     )
     outside.journal.count("sweep_held" if found.held else "sweep")
     if found.held:
-        subject = f"The sweep of {settings.cluster} holds"
-        alert_once(outside, "sweep-held", subject, found.held, now=now, within=ALERT_EVERY)
+        _tell_held(found, outside, settings, now=now)
     return found
+
+
+def _tell_held(found: Sweep, outside: Outside, settings: Settings, *, now: datetime) -> None:
+    """The pass over the control planes may know better why nothing answers, and has told by the next sweep."""
+    asked = any(look.machine == CONTROL_PLANE for look in found.looks)
+    if asked and outside.table.first_time("sweep-begins-to-hold", now=now, within=_SOON_AGAIN):
+        return
+    subject = f"The sweep of {settings.cluster} holds"
+    alert_once(outside, "sweep-held", subject, found.held or "", now=now, within=ALERT_EVERY)
 
 
 def _resume_launches(groups: tuple[Group, ...], cluster: str, outside: Outside, *, now: datetime) -> None:

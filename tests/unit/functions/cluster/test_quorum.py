@@ -184,7 +184,9 @@ def test_quorum_is_lost_when_too_few_voters_answer_whatever_alarms_there_are(
     voters: int, silent: int, is_lost: bool
 ) -> None:
     members = [etcd_member(number, answers=number > silent, alarms=NOSPACE) for number in range(1, voters + 1)]
-    assert quorum.lost(etcd_of(*members, unstarted(9))) == is_lost
+    unconfirmed = replace(etcd_of(*members, unstarted(9)), linearizable=False)
+    assert quorum.lost(unconfirmed) == is_lost
+    assert not quorum.lost(replace(unconfirmed, linearizable=True)), "a list that a quorum confirmed proves one"
 
 
 def test_the_heir_is_the_healthy_voter_whose_log_goes_furthest() -> None:
