@@ -31,6 +31,7 @@ class Cluster:
     announced: Mapping[InstanceId, Notice]
     scheduled: Mapping[InstanceId, tuple[ScheduledEvent, ...]] | Unknown
     unread: str | None = None  # why part of it could not be read and is empty here
+    api_silent: bool = False  # that part is Kubernetes'
 
     @property
     def machines(self) -> tuple[InstanceId, ...]:
@@ -70,6 +71,7 @@ def read_cluster(outside: Outside, cluster: str, *, now: datetime) -> Cluster:
         announced={} if isinstance(announced, Unknown) else announced,
         scheduled=scheduled,
         unread=next(unread, None),
+        api_silent=isinstance(nodes, Unknown),
     )
 
 

@@ -36,6 +36,7 @@ class Sweep:
     looks: tuple[Look, ...] = ()
     records: tuple[Record, ...] = ()
     held: str | None = None
+    api_silent: bool = False
 
 
 def run_sweep(outside: Outside, settings: Settings, *, now: datetime) -> Sweep:
@@ -66,9 +67,9 @@ def run_sweep(outside: Outside, settings: Settings, *, now: datetime) -> Sweep:
 
 
 def _tell_held(found: Sweep, outside: Outside, settings: Settings, *, now: datetime) -> None:
-    """The pass over the control planes may know better why nothing answers, and has told by the next sweep."""
+    """Why the API server is silent the pass over the control planes may know better, and has told by the next sweep."""
     asked = any(look.machine == CONTROL_PLANE for look in found.looks)
-    if asked and outside.table.first_time("sweep-begins-to-hold", now=now, within=_SOON_AGAIN):
+    if found.api_silent and asked and outside.table.first_time("sweep-begins-to-hold", now=now, within=_SOON_AGAIN):
         return
     subject = f"The sweep of {settings.cluster} holds"
     alert_once(outside, "sweep-held", subject, found.held or "", now=now, within=ALERT_EVERY)
@@ -113,7 +114,8 @@ def find_work(cluster: Cluster, name: str, policy: Policy, *, now: datetime) -> 
             if machine not in line and (reason := _cannot_wait(machine, cluster))
         )
         of_etcd = (Look(CONTROL_PLANE, f"the sweep: {cluster.unread}"),) if line else ()
-        return Sweep(len(machines), (*of_etcd, *urgent), held=f"not all could be read: {cluster.unread}")
+        held = f"not all could be read: {cluster.unread}"
+        return Sweep(len(machines), (*of_etcd, *urgent), held=held, api_silent=cluster.api_silent)
     if cluster.nodes and not set(cluster.nodes) & set(cluster.instances):
         held = (
             f"EC2 knows none of the {len(cluster.nodes)} instances that the Nodes name: wrong region or account, or "
