@@ -171,7 +171,10 @@ CALLS: dict[str, tuple[set[str], Call]] = {
         {"remediate", "sweep", "drill"},
         lambda edges: edges.ec2.all_scheduled_events(),
     ),
-    "see which Spot machines are to be taken": ({"sweep"}, lambda edges: edges.ec2.spot_interruptions(now=NOW)),
+    "see which Spot machines are to be taken": (
+        {"remediate", "sweep"},
+        lambda edges: edges.ec2.spot_interruptions(now=NOW),
+    ),
     "tell a person": ({"remediate", "sweep"}, lambda edges: edges.alerts.alert("a test", "nothing is wrong")),
     "see which hooks hold a machine": (
         {"remediate"},

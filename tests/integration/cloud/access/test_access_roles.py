@@ -145,7 +145,7 @@ DENIED = [
     ("sweep", "dynamodb", "delete_item", READ_ITEM, "AccessDeniedException"),
     ("sweep", "autoscaling", "describe_lifecycle_hooks", HOOKS, "AccessDenied"),
     ("drill", "autoscaling", "describe_auto_scaling_instances", {}, "AccessDenied"),
-    ("remediate", "ec2", "describe_spot_instance_requests", {}, "UnauthorizedOperation"),
+    ("drill", "ec2", "describe_spot_instance_requests", {}, "UnauthorizedOperation"),
     ("intake", "ec2", "describe_instance_status", {}, "UnauthorizedOperation"),
     ("remediate", "elbv2", "describe_target_groups", {}, "AccessDenied"),
     ("remediate", "elbv2", "describe_load_balancers", {}, "AccessDenied"),
