@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from functions.join.minting_outside import MintingOutside
 
 INTAKES_AT_ONCE = 2  # each hands on ten messages in a tenth of a second; fewer than two Lambda does not take
-PASSES_AT_ONCE = 5  # a storm is worked off by functions that are warm: a cold start costs more than three passes
+PASSES_AT_ONCE = 7  # a storm is worked off by functions that are warm: a cold start costs more than three passes
 CLUSTER = os.environ.get("REGROW_CLUSTER", "")  # names the queues at deployment
 
 app = Chalice(app_name="regrow")

@@ -48,15 +48,16 @@ class TableEdge:
 
     def memory(self, instance: InstanceId, *, now: datetime) -> Memory:
         cases = {case.instance: case for case in self.cases()}
-        record = self._get("machine", instance)
+        record, joins = self._get("machine", instance), self.joins_of(instance)
+        may_join = bool(joins) or record is None  # of a machine that has long been well nobody asks the rest
         return Memory(
             case=cases.get(instance),
             record=_record(record) if record else None,
             pauses=tuple(pause for pause in self.pauses() if pause.until > now),
             in_flight=in_flight(cases.values()),
-            joins=self.joins_of(instance),
-            approvals=self.approvals_of(instance),
-            abandoned=self.abandoned(now=now),
+            joins=joins,
+            approvals=self.approvals_of(instance) if joins else (),
+            abandoned=self.abandoned(now=now) if may_join else (),
         )
 
     def joins(self) -> tuple[JoinRecord, ...]:

@@ -266,6 +266,8 @@ def test_an_approval_comes_back_as_it_was_written_and_changes_only_as_it_was_rea
         table.write_approval(nothing, instead_of=both, keep_until=NOW + timedelta(days=400))
     table.write_approval(both, instead_of=client, keep_until=NOW + timedelta(days=400))
     assert table.approvals_of(ONE) == (both,)
+    assert table.memory(ONE, now=NOW).approvals == ()  # of a machine that has no join record nothing was approved
+    table.write_join(join(ONE), instead_of=None, keep_until=None)
     assert table.memory(ONE, now=NOW).approvals == (both,)
 
 

@@ -163,11 +163,10 @@ class _Poller:
             if not more:
                 break
             messages += more
-        if messages and self._pickup_s:
-            time.sleep(self._pickup_s)
         return messages
 
     def _work(self, messages: list[Message]) -> None:
+        time.sleep(self._pickup_s)  # here: Lambda's pollers are many, and none waits for another
         try:
             # The receipts of now: a message that became visible meanwhile gets new ones.
             receipts = {message.id: message.receipt_handle or "" for message in messages}
