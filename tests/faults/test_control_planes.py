@@ -13,10 +13,12 @@ from functions.cluster.machine import InstanceId, InstanceState, Pod
 from functions.errors import ConfigurationError, RegrowError, RetryableError
 from functions.messages import CONTROL_PLANE as LINE
 from functions.messages import Look
+from functions.remediate.control_planes import run_control_plane
 from tests.faults.driving import at, run_for, run_to_end, with_another_pass_at
 from tests.unit.functions.builders import CLUSTER, NOW, ONE, SETTINGS, machine, pause
 from tests.unit.functions.etcds import address, etcd_member, unstarted
 from tests.unit.functions.fake_world import Call, Crash, World
+from tests.unit.functions.fakes import outside_of
 from tests.unit.functions.worlds import (
     API_TARGET_GROUP,
     CONTROL_PLANES,
@@ -256,6 +258,12 @@ def test_of_five_two_dead_are_healed_one_after_the_other() -> None:
     assert_whole(world, 5)
     assert world.most_control_planes_in_flight == 1
     assert world.alerts == []
+
+
+def test_of_five_two_dead_one_pass_removes_one_and_judges_the_other_by_what_is_true_then() -> None:
+    world = a_death(5, FIRST, SECOND)
+    run_control_plane(Look(LINE, "a test"), outside_of(world), SETTINGS, lambda: world.now)
+    assert [what for what, _ in world.effects].count("remove member") == 1
 
 
 def test_of_three_two_dead_are_left_alone_with_one_alert_that_names_the_run_book() -> None:
