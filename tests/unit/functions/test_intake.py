@@ -153,6 +153,13 @@ def test_of_two_words_about_the_same_the_later_one_is_passed_on() -> None:
     assert [look.notice for look in queue.taken.values()] == [later]
 
 
+def test_an_event_that_two_rules_tell_under_ids_of_their_own_is_one_pass_when_they_come_together() -> None:
+    queue, world = FifoQueue(), World()
+    told = [json.dumps({**sample("spot-interruption-stop"), "id": id_}) for id_ in ("one", "other")]
+    take_in(told, queue, FakeJournal(world))
+    assert queue.machines == [ONE]
+
+
 @given(st.lists(st.tuples(st.sampled_from([ONE, TWO]), st.sampled_from([None, *Cause]), st.integers(0, 3))))
 def test_whatever_a_batch_holds_each_machine_in_it_is_looked_at(batch: list[tuple[str, Cause | None, int]]) -> None:
     queue, world = FifoQueue(), World()
