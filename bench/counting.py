@@ -68,7 +68,9 @@ class Count:
 
     def _to_aws(self, entries: Iterable[trail.Entry]) -> Iterator[Called]:
         for one in entries:
-            yield Called(self._function(one.caller), "AWS", f"{one.service}:{one.operation}")
+            # A batch of ten looks is far below the 64 kB that SQS charges as one request.
+            operation = one.operation.removesuffix("Batch") if one.service == "sqs" else one.operation
+            yield Called(self._function(one.caller), "AWS", f"{one.service}:{operation}")
 
     def _function(self, caller: str) -> str:
         """Without the cluster's name; empty when it is no function but a machine."""
