@@ -35,7 +35,7 @@ from functions.remediate.plans.control_plane import (
     urgency,
 )
 from functions.remediate.reading import Cluster, control_planes, facts_of, read_cluster
-from functions.remediate.reconcile import GIVE_UP_AFTER_TRIES, LONGEST_WAIT, Judgement, carry_out, write_down
+from functions.remediate.reconcile import GIVE_UP_AFTER_TRIES, Judgement, carry_out, try_again, write_down
 from functions.remediate.telling import tell_if_possible
 from functions.settings import Settings
 
@@ -55,7 +55,8 @@ def run_control_plane(look: Look, outside: Outside, settings: Settings, clock: C
     except (RetryableError, ConfigurationError) as error:
         _look_again(look, [Outcome((), LATER, f"unknown: {error}", failed=True)], outside, now=clock())
         return
-    outcomes = [_keep_hooks(cluster, outside, settings, clock)]
+    _keep_hooks(cluster, outside, settings, clock)
+    outcomes: list[Outcome] = []
     if isinstance(etcd, Etcd) and quorum.lost(etcd):
         outcomes.append(_tell_lost(etcd, outside, settings, now=now))
     elif cluster.unread:
@@ -84,8 +85,8 @@ def judgements(
         verdict = Verdict(Kind.DEAD, f"etcd member {orphan} is nobody's")
         yield _of_cluster(plan, verdict, whole, outside, settings, now)
     roughly = [(machine, *_rough(machine, cluster, whole, settings, now)) for machine in control_planes(cluster)]
-    for machine, facts, _ in sorted(roughly, key=lambda one: (urgency(one[2], one[1]), one[0])):
-        if not needs_pass(facts, assess(facts, Role.CONTROL_PLANE), seen):
+    for machine, facts, verdict in sorted(roughly, key=lambda one: (urgency(one[2], one[1]), one[0])):
+        if not needs_pass(facts, verdict, seen):
             continue
         read = observe(machine, settings.cluster, outside, now=now, told=facts.told, line=Role.CONTROL_PLANE)
         facts = replace(read, notice=heeded(read, settings.policy))
@@ -180,11 +181,6 @@ def put_together(
         and machine in cluster.nodes
         and not any(join.open for join in cluster.joins.get(machine, ()))
     )
-    healthy: frozenset[InstanceId] | Unknown = (
-        registered
-        if isinstance(registered, Unknown)
-        else frozenset(machine for machine, state in registered.items() if state == "healthy")
-    )
     pods = known(outside.kubernetes.etcd_pods)
     return ControlPlane(
         at=now,
@@ -193,13 +189,19 @@ def put_together(
         ties=tie(etcd, pods, nodes, cluster.instances.values(), records=records, joins=joins),
         joined=joined,
         joining=frozenset(join.instance for join in joins if join.open),
-        registered=registered
-        if isinstance(registered, Unknown)
-        else frozenset(machine for machine, state in registered.items() if state != "draining"),
-        serving=healthy,
+        registered=_targets(registered, lambda state: state != "draining"),
+        serving=_targets(registered, lambda state: state == "healthy"),
         snapshot_at=known(outside.table.snapshot_at),
         admission=known(lambda: _admission(outside)),
     )
+
+
+def _targets(
+    registered: Mapping[InstanceId, str] | Unknown, wanted: Callable[[str], bool]
+) -> frozenset[InstanceId] | Unknown:
+    if isinstance(registered, Unknown):
+        return registered
+    return frozenset(machine for machine, state in registered.items() if wanted(state))
 
 
 def _admission(outside: Outside) -> Admission | None:
@@ -224,7 +226,7 @@ def _of_cluster(
     return Judgement(facts, verdict, plan, guard(plan, verdict, facts, max_in_flight=settings.max_in_flight))
 
 
-def _keep_hooks(cluster: Cluster, outside: Outside, settings: Settings, clock: Callable[[], datetime]) -> Outcome:
+def _keep_hooks(cluster: Cluster, outside: Outside, settings: Settings, clock: Callable[[], datetime]) -> None:
     """All that a hook holds wait on, whoever's turn it is; what must not wait is done by the plans."""
     fleet = Fleet(cluster.groups, others_known=True)
     for machine in control_planes(cluster):
@@ -233,7 +235,6 @@ def _keep_hooks(cluster: Cluster, outside: Outside, settings: Settings, clock: C
             waiting = Verdict(Kind.HELD, "it waits for its turn", *place)
             facts = facts_of(machine, cluster, settings.cluster, clock(), fleet)
             act(keep_hooks(waiting, facts), facts, outside, settings, clock)
-    return Outcome(())
 
 
 def _tell_lost(etcd: Etcd, outside: Outside, settings: Settings, *, now: datetime) -> Outcome:
@@ -275,9 +276,7 @@ def _look_again(look: Look, outcomes: list[Outcome], outside: Outside, *, now: d
     soonest, reason = min(waits)
     again = Look(CONTROL_PLANE, reason)
     if any(outcome.failed for outcome in outcomes) and not any(outcome.done for outcome in outcomes):
-        if look.tries < GIVE_UP_AFTER_TRIES:
-            after = min(LONGEST_WAIT, timedelta(seconds=2 ** (look.tries + 1)))
-            outside.queues.look_later(replace(again, tries=look.tries + 1), now=now, after=after)
+        try_again(look, again, outside, now=now)
     elif soonest == AT_ONCE:
         outside.queues.look_now(Order(again, f"then-{CONTROL_PLANE}-{now.isoformat()}"))
     else:

@@ -23,7 +23,6 @@ from functions.remediate.plan import (
     Approve,
     CloseCase,
     CompleteHook,
-    Heartbeat,
     JoinLoadBalancers,
     LookAgain,
     Mint,
@@ -34,6 +33,7 @@ from functions.remediate.plan import (
 )
 from functions.remediate.plans.arriving import SERVING_WITHIN, arriving
 from functions.remediate.plans.dead import dead
+from functions.remediate.plans.hooks import heartbeats
 from functions.remediate.plans.leaving import leaving
 
 
@@ -67,10 +67,7 @@ def join_until(facts: Facts, policy: Policy) -> datetime:
 
 def keep_hooks(verdict: Verdict, facts: Facts) -> Plan:
     """Neither doubt nor a refusal may let a hook run out: that would end a machine undrained, or one that may join."""
-    if verdict.group is None:
-        return Plan()
-    held = (transition for transition in Transition if verdict.waits(transition))
-    return Plan(tuple(Heartbeat(facts.id, verdict.group.name, transition, verdict.reason) for transition in held))
+    return Plan(heartbeats(verdict, facts))
 
 
 def _hold_token(verdict: Verdict, facts: Facts) -> tuple[Step, ...]:

@@ -24,7 +24,7 @@ from functions.remediate.telling import alert_once
 from functions.settings import Settings
 
 GIVE_UP_AFTER_TRIES = 6  # then the sweep, which comes every minute, takes over
-LONGEST_WAIT = timedelta(seconds=10)
+_LONGEST_WAIT = timedelta(seconds=10)
 ALERT_EVERY = timedelta(hours=1)
 QUARANTINE_TOLD_EVERY = timedelta(days=1)
 _WAIT_WRITTEN_EVERY = timedelta(hours=1)
@@ -89,13 +89,18 @@ def _look_again(look: Look, judgement: Judgement, outcome: Outcome, outside: Out
     learnt_nothing = outcome.failed or judgement.verdict.kind is Kind.HELD
     again = Look(look.machine, outcome.reason, notice=_still_news(judgement.facts, now))
     if learnt_nothing:
-        if look.tries < GIVE_UP_AFTER_TRIES:
-            after = min(LONGEST_WAIT, timedelta(seconds=2 ** (look.tries + 1)))
-            outside.queues.look_later(replace(again, tries=look.tries + 1), now=now, after=after)
+        try_again(look, again, outside, now=now)
     elif outcome.look_again == AT_ONCE:
         outside.queues.look_now(Order(again, f"then-{look.machine}-{now.isoformat()}"))
     else:
         outside.queues.look_later(again, now=now, after=outcome.look_again)
+
+
+def try_again(look: Look, again: Look, outside: Outside, *, now: datetime) -> None:
+    """After a look that learnt nothing: each time later, and at last not at all; then it is the sweep's."""
+    if look.tries < GIVE_UP_AFTER_TRIES:
+        after = min(_LONGEST_WAIT, timedelta(seconds=2 ** (look.tries + 1)))
+        outside.queues.look_later(replace(again, tries=look.tries + 1), now=now, after=after)
 
 
 def _still_news(facts: Facts, now: datetime) -> Notice | None:

@@ -31,7 +31,6 @@ from functions.remediate.plan import (
     DeleteNode,
     ForgetCertificates,
     GiveUpLaunch,
-    Heartbeat,
     JoinLoadBalancers,
     LeaveLoadBalancers,
     LookAgain,
@@ -47,6 +46,7 @@ from functions.remediate.plan import (
 )
 from functions.remediate.plans.arriving import arriving, give_up
 from functions.remediate.plans.dead import dead
+from functions.remediate.plans.hooks import heartbeats
 from functions.remediate.plans.leaving import leaving
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -63,7 +63,7 @@ def plan_control_plane(
     Without knowledge of etcd nothing is done.
     """
     if seen.unknown and verdict.kind in (Kind.DEAD, Kind.LEAVING, Kind.ARRIVING):
-        return Plan((*_beats(verdict, facts), LookAgain(LATER, f"unknown: {seen.unknown}")))
+        return Plan((*heartbeats(verdict, facts), LookAgain(LATER, f"unknown: {seen.unknown}")))
     match verdict.kind:
         case Kind.DEAD:
             return Plan(_dead(verdict, facts, seen, snapshot_every))
@@ -169,13 +169,13 @@ def _arriving(verdict: Verdict, facts: Facts, seen: ControlPlane, snapshot_every
     if any(isinstance(step, Mint) for step in steps):
         wait = _not_now(verdict, facts, seen)
         if wait or seen.asked is None:
-            return (*_beats(verdict, facts), _at_the_gate(facts, wait or "nobody answers for etcd"))
+            return (*heartbeats(verdict, facts), _at_the_gate(facts, wait or "nobody answers for etcd"))
         admit = Admit(facts.id, seen.asked, len(seen.joined) + 1, "etcd is whole, and it is its turn")
         certificates = UploadCertificates(facts.id, seen.asked, "it joins with them")
         steps = _before(steps, (Mint,), (admit, certificates))
     lacks = _not_whole(verdict, facts, seen, member) if _joins(steps) else None
     if lacks and facts.at >= until:  # its Node alone is no end: as long as it joins, nobody else may
-        steps = [*_beats(verdict, facts), *give_up(verdict, facts, lacks)]
+        steps = [*heartbeats(verdict, facts), *give_up(verdict, facts, lacks)]
     if any(isinstance(step, GiveUpLaunch) for step in steps):
         if isinstance(facts.node, Node) and not _ends(steps):
             return tuple(steps)  # it is in service, and nobody ends it: a person is told, and it keeps what it has
@@ -188,7 +188,7 @@ def _arriving(verdict: Verdict, facts: Facts, seen: ControlPlane, snapshot_every
     if _joins(steps):
         if lacks:
             asks = Approve(facts.id, "it may have asked for its certificates")
-            return (*_beats(verdict, facts), asks, *_serve(verdict, facts, seen), LookAgain(SOON, lacks))
+            return (*heartbeats(verdict, facts), asks, *_serve(verdict, facts, seen), LookAgain(SOON, lacks))
         return (*steps[:-1], _forget(facts, seen), *steps[-1:])
     if any(isinstance(step, Mint | Approve) for step in steps):
         steps = _before(steps, (LookAgain,), _serve(verdict, facts, seen))
@@ -285,12 +285,6 @@ def _snapshot(seen: ControlPlane, every: timedelta, why: str) -> TakeSnapshot | 
         return None
     age = seen.at - seen.snapshot_at if seen.snapshot_at else None
     return TakeSnapshot(seen.asked, why, age is None or age >= 2 * every) if age is None or age >= every else None
-
-
-def _beats(verdict: Verdict, facts: Facts) -> tuple[Step, ...]:
-    held = (transition for transition in Transition if verdict.waits(transition))
-    group = verdict.group
-    return tuple(Heartbeat(facts.id, group.name, one, verdict.reason) for one in held) if group else ()
 
 
 def _serve(verdict: Verdict, facts: Facts, seen: ControlPlane) -> tuple[Step, ...]:
