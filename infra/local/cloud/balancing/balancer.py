@@ -176,9 +176,9 @@ class Balancer:
         of_itself = group is not None and group.preserves_client_address and _peer(client) == target.address
         if target.address is None or of_itself:
             return None
-        connecting = asyncio.open_connection(target.address, target.port)
         try:
-            return await asyncio.wait_for(connecting, _CONNECT_TIMEOUT_S)
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                return await asyncio.open_connection(target.address, target.port)
         except ConnectionError:
             raise
         except (OSError, TimeoutError):  # nobody is there who could refuse

@@ -29,7 +29,9 @@ async def probe(check: HealthCheck, address: str | None, port: int) -> Failure |
         await asyncio.sleep(check.timeout_s)
         return TIMED_OUT
     try:
-        return await asyncio.wait_for(_ask(check, address, check.port or port), check.timeout_s)
+        # Not wait_for: before Python 3.12 it loses a cancellation that comes with the answer, and its task never ends.
+        async with asyncio.timeout(check.timeout_s):
+            return await _ask(check, address, check.port or port)
     except TimeoutError:
         return TIMED_OUT
     except (OSError, ValueError, EOFError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import time
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from infra.local.cloud.balancing.probes import probe
+from infra.local.cloud.balancing.targets import HealthCheck
 from tests.integration.cloud.balancing.conftest import Balancing
 from tests.integration.cloud.balancing.servers import NamingServer, StatusServer, connected, named, self_signed
 from tests.integration.cloud.functions.local_aws import eventually
@@ -296,4 +299,22 @@ def test_a_stack_keeps_addresses_attributes_and_targets_and_takes_all_away(elb: 
     assert group["TargetGroupArn"] not in [
         one["TargetGroupArn"] for one in elbv2.describe_target_groups()["TargetGroups"]
     ]
+    server.end()
+
+
+@pytest.mark.parametrize("turns", range(40))
+def test_a_check_that_is_called_off_ends_at_whatever_moment(turns: int) -> None:
+    server = NamingServer("127.77.1.1", PORT, "well")
+
+    async def called_off() -> bool:
+        check = HealthCheck("TCP", None, "/", "200", interval_s=1.0, timeout_s=5.0, healthy_after=2, unhealthy_after=2)
+        checking = asyncio.create_task(probe(check, "127.77.1.1", PORT))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if checking.done() or not checking.cancel():
+            return True
+        await asyncio.wait([checking])
+        return checking.cancelled()
+
+    assert asyncio.run(called_off())
     server.end()
