@@ -1,6 +1,7 @@
-"""SSM Run Command: what a healthy control plane does for us, with the one document that the cluster has for that.
+"""SSM Run Command: what machines do for us, with the two documents that the cluster has for that: one of what a healthy
+control plane does with etcd and kubeadm, one that restarts what hangs on any machine.
 
-The document runs the machine's own program (infra/node/etcd.py), which prints one JSON object. An output is read, never
+A document runs the machine's own program (infra/node), which prints one JSON object. An output is read, never
 logged: of one that is of no use, only the end of its last line is told.
 """
 
@@ -27,6 +28,8 @@ WITHIN_S = {
     "snapshot": 15.0,
     "upload-certificates": 15.0,
     "forget-certificates": 6.0,
+    "restart-kubelet": 12.0,
+    "restart-runtime": 12.0,
 }
 """For one command, its sending included. Together they fit into a pass."""
 _FIRST_POLL_AFTER_S = 0.2
@@ -62,8 +65,12 @@ class CommandsEdge:
         self._client = client
         self._instances_arn = instances_arn(beside_arn)
         self._document = f"regrow-{cluster}-control-plane"
+        self._of_any_machine = f"regrow-{cluster}-machine"
         self._clock = clock
         self._sleep = sleep
+
+    def restart(self, on: InstanceId, service: str) -> None:
+        self._run(_restarted, on, f"restart-{service}", document=self._of_any_machine)
 
     def etcd(self, on: InstanceId) -> Etcd:
         return self._run(_etcd, on, "members")
@@ -90,9 +97,16 @@ class CommandsEdge:
     def forget_certificates(self, on: InstanceId, *, for_instance: InstanceId) -> None:
         self._run(_forgotten, on, "forget-certificates", f"{self._instances_arn}{for_instance}")
 
-    def _run(self, read: Callable[[Mapping[str, Any]], Read], on: InstanceId, action: str, *arguments: str) -> Read:
+    def _run(
+        self,
+        read: Callable[[Mapping[str, Any]], Read],
+        on: InstanceId,
+        action: str,
+        *arguments: str,
+        document: str | None = None,
+    ) -> Read:
         """Have one action done and return what `read` makes of its answer."""
-        invocation = self._invoke(on, action, *arguments)
+        invocation = self._invoke(document or self._document, on, action, *arguments)
         output = invocation.get("StandardOutputContent", "")
         if invocation["Status"] != "Success":
             how = invocation.get("StatusDetails") or invocation["Status"]
@@ -108,16 +122,16 @@ class CommandsEdge:
                 f"{action} on {on} answered {len(output)} characters that are not understood: {problem}"
             ) from problem
 
-    def _invoke(self, on: InstanceId, action: str, *arguments: str) -> Mapping[str, Any]:
+    def _invoke(self, document: str, on: InstanceId, action: str, *arguments: str) -> Mapping[str, Any]:
         """Send the command and wait until it has ended."""
         end = self._clock() + WITHIN_S[action]
         for argument in arguments:
             if not _ARGUMENT.fullmatch(argument):
-                raise PermanentError(f"{action} on {on}: {self._document} takes no such argument as {argument!r}")
+                raise PermanentError(f"{action} on {on}: {document} takes no such argument as {argument!r}")
         named = dict(zip(("first", "second"), ([argument] for argument in arguments), strict=False))
         with speaking_to("SSM", f"SendCommand {action} to {on}"):
             command = self._client.send_command(
-                DocumentName=self._document,
+                DocumentName=document,
                 InstanceIds=[on],
                 Parameters={"action": [action], **named},
                 TimeoutSeconds=_DELIVERED_WITHIN_S,
@@ -222,6 +236,10 @@ def _refusal(answer: Mapping[str, Any]) -> str | None:
     if not _flag(answer, "removed"):
         _text(answer, "reason", least=1)  # that it is gone already
     return None
+
+
+def _restarted(answer: Mapping[str, Any]) -> str:
+    return _text(answer, "restarted", least=1)
 
 
 def _leader(answer: Mapping[str, Any]) -> tuple[str, str]:

@@ -239,6 +239,7 @@ def test_other_machines_are_not_written_down(changes: dict[str, Any]) -> None:
 
 def test_a_sweep_orders_the_looks_and_keeps_the_records() -> None:
     world = a_cluster(workers=3)
+    world.now = BETWEEN
     kill(world, ONE)
     run_sweep(outside_of(world), SETTINGS, now=BETWEEN)
     assert [(look.machine, look.reason) for look in world.passes] == [(ONE, "the sweep: it is dead: EC2: terminated")]
@@ -248,14 +249,17 @@ def test_a_sweep_orders_the_looks_and_keeps_the_records() -> None:
 
 def test_two_sweeps_in_one_minute_order_one_look_and_the_next_minute_another() -> None:
     world = a_cluster()
+    world.now = BETWEEN
     kill(world, ONE)
     for after_s in (0, 20, 60):
-        run_sweep(outside_of(world), SETTINGS, now=BETWEEN + timedelta(seconds=after_s))
+        world.now = BETWEEN + timedelta(seconds=after_s)
+        run_sweep(outside_of(world), SETTINGS, now=world.now)
     assert [look.machine for look in world.passes] == [ONE, ONE]
 
 
 def test_a_record_that_cannot_be_kept_does_not_keep_a_look_back() -> None:
     world = a_cluster()
+    world.now = BETWEEN
     kill(world, ONE)
 
     def refuse(call: Call) -> None:
@@ -290,6 +294,7 @@ def test_a_node_that_says_it_is_another_instance_is_never_taken_for_that_one() -
     posing = replace(node(ONE), provider_id=f"aws:///us-east-1a/{TWO}")
     assert readiness([posing], ()) == {}
     world = a_cluster()
+    world.now = BETWEEN
     world.nodes = {ONE: posing, TWO: node(TWO)}
     swept = run_sweep(outside_of(world), SETTINGS, now=BETWEEN)
     assert [(one.instance, one.node_name) for one in swept.records] == [(TWO, TWO)]
