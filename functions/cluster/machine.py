@@ -234,6 +234,7 @@ class Node:
     labels: dict[str, str]
     annotations: dict[str, str]
     created_at: datetime | None = None
+    reported_at: datetime | None = None  # when its kubelet last wrote how it is
 
     @property
     def control_plane(self) -> bool:

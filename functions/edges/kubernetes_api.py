@@ -161,13 +161,15 @@ class KubernetesApi:
 
 def node_of(raw: dict[str, Any]) -> Node:
     metadata, spec, status = raw["metadata"], raw.get("spec", {}), raw.get("status", {})
+    ready: dict[str, str] = next((one for one in status.get("conditions", []) if one["type"] == "Ready"), {})
+    reported_at = ready.get("lastHeartbeatTime")
     return Node(
         name=metadata["name"],
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
         provider_id=spec.get("providerID", ""),
         addresses=tuple(address["address"] for address in status.get("addresses", [])),
-        ready=any(one["type"] == "Ready" and one["status"] == "True" for one in status.get("conditions", [])),
+        ready=ready.get("status") == "True",
         unschedulable=spec.get("unschedulable", False),
         taints=tuple(
             Taint(taint["key"], taint["effect"], taint.get("value"), taint.get("timeAdded"))
@@ -176,6 +178,7 @@ def node_of(raw: dict[str, Any]) -> Node:
         labels=metadata.get("labels", {}),
         annotations=metadata.get("annotations", {}),
         created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
+        reported_at=datetime.fromisoformat(reported_at) if reported_at else None,
     )
 
 

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from functions.cluster import quorum
 from functions.cluster.assess import Kind, Verdict, assess
 from functions.cluster.control_plane import ControlPlane
-from functions.cluster.etcd import Etcd, tie
+from functions.cluster.etcd import Etcd, EtcdMember, tie
 from functions.cluster.facts import Absent, Facts, Fleet, Memory, Unknown, known
 from functions.cluster.heed import heeded
 from functions.cluster.joining import Admission
@@ -36,11 +36,12 @@ from functions.remediate.plans.control_plane import (
 )
 from functions.remediate.reading import Cluster, control_planes, facts_of, read_cluster
 from functions.remediate.reconcile import GIVE_UP_AFTER_TRIES, Judgement, carry_out, try_again, write_down
-from functions.remediate.telling import tell_if_possible
+from functions.remediate.telling import LASTS_FOR, tell_if_it_lasts, tell_if_possible
 from functions.settings import Settings
 
 _ASKED_AT_MOST = 2  # machines for etcd's members: each may take its time to say nothing
 _HOUR = timedelta(hours=1)
+_DAY = timedelta(days=1)
 
 
 def run_control_plane(look: Look, outside: Outside, settings: Settings, clock: Callable[[], datetime]) -> None:
@@ -71,6 +72,8 @@ def run_control_plane(look: Look, outside: Outside, settings: Settings, clock: C
             outcomes.append(outcome)
             if outcome.done or outcome.failed:
                 break  # whoever comes next is judged by what is true then
+        if ill := seen.ill([one.id for one in cluster.instances.values() if one.state is InstanceState.RUNNING]):
+            outcomes.append(_tell_ill(ill, seen, outside, settings, now=now))
     _look_again(look, outcomes, outside, now=clock())
 
 
@@ -181,12 +184,11 @@ def put_together(
         and machine in cluster.nodes
         and not any(join.open for join in cluster.joins.get(machine, ()))
     )
-    pods = known(outside.kubernetes.etcd_pods)
     return ControlPlane(
         at=now,
         etcd=etcd,
         asked=asked,
-        ties=tie(etcd, pods, nodes, cluster.instances.values(), records=records, joins=joins),
+        ties=tie(etcd, cluster.etcd_pods, nodes, cluster.instances.values(), records=records, joins=joins),
         joined=joined,
         joining=frozenset(join.instance for join in joins if join.open),
         registered=_targets(registered, lambda state: state != "draining"),
@@ -253,6 +255,31 @@ def _tell_lost(etcd: Etcd, outside: Outside, settings: Settings, *, now: datetim
     outside.journal.tell("quorum_lost", reason=said)
     outside.journal.count("quorum_lost")
     return Outcome((), LATER, f"etcd has lost its quorum: {said}", failed=True)
+
+
+def _tell_ill(
+    ill: tuple[EtcdMember, ...], seen: ControlPlane, outside: Outside, settings: Settings, *, now: datetime
+) -> Outcome:
+    """A machine that runs is never ended for its etcd: a person has to see to it before the quorum is lost."""
+    voters = seen.etcd.voters if isinstance(seen.etcd, Etcd) else ()
+    answering = sum(voter.answers for voter in voters)
+    spare = answering - quorum.quorum(len(voters))
+    alarms = sorted({alarm for member in ill for alarm in member.alarms})
+    said = "; ".join(
+        f"{member} "
+        + (f"has raised {', '.join(member.alarms)}" if member.alarms else "does not answer, and EC2 runs it")
+        for member in ill
+    )
+    means = f"{answering} of {len(voters)} voters answer: " + (f"{spare} more may fail" if spare else "none may fail")
+    text = (
+        f"{said}. {means}{'' if 'NOSPACE' not in alarms else ', and nothing can be written to Kubernetes'}. Nothing is "
+        "removed or replaced because of it, and no control plane can join. The run-book is docs/runbooks/etcd.md."
+    )
+    key = f"etcd-ill#{'+'.join([*(member.id for member in ill), *alarms])}"
+    subject = f"etcd of {settings.cluster} runs and is not whole"
+    new = tell_if_it_lasts(outside, key, subject, text, now=now, within=_HOUR if alarms or not spare else _DAY)
+    outside.journal.tell("etcd_ill", reason=said)
+    return Outcome((), 2 * LASTS_FOR if new else None, f"whether that lasts: {said}")
 
 
 def _tell_unknown(etcd: Unknown, look: Look, outside: Outside, settings: Settings, *, now: datetime) -> Outcome:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
+from functions.cluster.etcd import EtcdPod
 from functions.cluster.facts import Absent, Case, Facts, Fleet, Memory, Record, Unknown, known
 from functions.cluster.identity import match
 from functions.cluster.joining import JoinRecord
@@ -30,6 +31,7 @@ class Cluster:
     joins: Mapping[InstanceId, tuple[JoinRecord, ...]]
     announced: Mapping[InstanceId, Notice]
     scheduled: Mapping[InstanceId, tuple[ScheduledEvent, ...]] | Unknown
+    etcd_pods: tuple[EtcdPod, ...] | Unknown = ()
     unread: str | None = None  # why part of it could not be read and is empty here
     api_silent: bool = False  # that part is Kubernetes'
 
@@ -45,6 +47,7 @@ def read_cluster(outside: Outside, cluster: str, *, now: datetime) -> Cluster:
     with ThreadPoolExecutor(max_workers=4) as together:
         listed = together.submit(outside.autoscaling.groups, cluster)
         all_nodes = together.submit(known, outside.kubernetes.nodes)
+        etcd_pods = together.submit(known, outside.kubernetes.etcd_pods)
         fleet = together.submit(known, lambda: {instance.id: instance for instance in outside.ec2.fleet(cluster)})
         open_cases = together.submit(known, lambda: {case.instance: case for case in outside.table.cases()})
         all_records = together.submit(known, outside.table.records)
@@ -70,6 +73,7 @@ def read_cluster(outside: Outside, cluster: str, *, now: datetime) -> Cluster:
         joins={} if isinstance(joins, Unknown) else joins,
         announced={} if isinstance(announced, Unknown) else announced,
         scheduled=scheduled,
+        etcd_pods=etcd_pods.result(),
         unread=next(unread, None),
         api_silent=isinstance(nodes, Unknown),
     )

@@ -582,6 +582,84 @@ def test_etcd_that_is_silent_on_one_machine_that_runs_is_no_death(silent: Instan
     assert effects_on_control_planes(world) == []
 
 
+def in_between_half_hours(control_planes: int = 3) -> World:
+    """Whole, and at a time at which etcd is not looked at anyway."""
+    world = a_cluster(2, volumes=False, control_planes=control_planes)
+    world.now = NOW + timedelta(minutes=7)
+    return world
+
+
+def silence(world: World, *silent: InstanceId) -> None:
+    world.etcd = {id_: replace(one, answers=one.name not in silent) for id_, one in world.etcd.items()}
+
+
+@pytest.mark.parametrize("silent", [FIRST, SECOND, THIRD])
+@pytest.mark.parametrize(("control_planes", "told_in_two_hours"), [(3, 2), (5, 1)])
+def test_a_machine_that_runs_with_a_dead_etcd_is_told_within_minutes_again_by_how_bad_it_is_and_never_touched(
+    control_planes: int, told_in_two_hours: int, silent: InstanceId
+) -> None:
+    world = in_between_half_hours(control_planes)
+    silence(world, silent)
+    run_for(world, timedelta(minutes=3))
+    ((subject, text),) = world.alerts
+    assert subject == f"etcd of {CLUSTER} runs and is not whole"
+    assert silent in text
+    assert f"{control_planes - 1} of {control_planes} voters answer" in text
+    assert ("none may fail" in text) == (control_planes == 3)
+    assert "docs/runbooks/etcd.md" in text
+    run_for(world, timedelta(minutes=110))
+    assert len(world.alerts) == told_in_two_hours
+    assert (effects_on_control_planes(world), world.cases, world.violations) == ([], {}, [])
+
+
+def test_a_dead_etcd_whose_pod_still_looks_ready_is_told_by_the_look_of_the_half_hour() -> None:
+    world = a_cluster(2, volumes=False, control_planes=3)
+    one = member_of(world, SECOND)
+    assert one
+    world.etcd[one] = replace(world.etcd[one], answers=False)
+    looks_ready(world)
+    run_for(world, timedelta(minutes=3))
+    assert [subject for subject, _ in world.alerts] == [f"etcd of {CLUSTER} runs and is not whole"]
+
+
+def looks_ready(world: World) -> None:
+    world.etcd_pods_look_ready = True
+
+
+def test_an_etcd_that_answers_again_at_the_next_look_is_nobody_s_business() -> None:
+    world = in_between_half_hours()
+    silence(world, SECOND)
+    run_for(world, timedelta(seconds=20))
+    silence(world)
+    run_for(world, timedelta(minutes=40))
+    assert world.alerts == []
+
+
+def test_an_alarm_is_told_although_every_pod_of_etcd_looks_well_when_nothing_can_be_written_any_more() -> None:
+    world = in_between_half_hours()
+    for id_, one in world.etcd.items():
+        world.etcd[id_] = replace(one, alarms=("NOSPACE",) if one.name == THIRD else ())
+    world.nodes = {name: replace(one, reported_at=world.now) for name, one in world.nodes.items()}
+    run_for(world, timedelta(minutes=9))
+    ((subject, text),) = world.alerts
+    assert subject == f"etcd of {CLUSTER} runs and is not whole"
+    assert "has raised NOSPACE" in text
+    assert "nothing can be written to Kubernetes" in text
+    run_for(world, timedelta(minutes=45))
+    assert len(world.alerts) == 1
+    assert effects_on_control_planes(world) == []
+
+
+def test_a_second_etcd_that_dies_on_a_machine_that_runs_is_told_at_once_although_the_first_was() -> None:
+    world = in_between_half_hours(5)
+    silence(world, SECOND)
+    run_for(world, timedelta(minutes=4))
+    silence(world, SECOND, THIRD)
+    run_for(world, timedelta(minutes=4))
+    assert len(world.alerts) == 2
+    assert "none may fail" in world.alerts[1][1]
+
+
 @pytest.mark.parametrize("silent", [SECOND, THIRD])
 def test_with_one_dead_and_one_silent_of_three_nothing_is_touched(silent: InstanceId) -> None:
     world = a_death()

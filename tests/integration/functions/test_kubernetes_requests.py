@@ -61,6 +61,7 @@ def test_a_node_is_read_whole() -> None:
         labels={"kubernetes.io/os": "linux"},
         annotations={},
         created_at=NOW,
+        reported_at=NOW,
     )
 
 

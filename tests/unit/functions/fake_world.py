@@ -60,6 +60,7 @@ class World:
     attachments: dict[str, str] = field(default_factory=dict)
     etcd: dict[str, EtcdMember] = field(default_factory=dict)  # by id; named after their machines
     elected_at: datetime = NOW  # until then etcd has no other leader than the one that was said to lead
+    etcd_pods_look_ready: bool = False  # whatever becomes of etcd in them
     lease: tuple[str, datetime] | None = None  # who is changing etcd's membership, and until when
     admission: Admission | None = None
     snapshots: list[tuple[datetime, str]] = field(default_factory=list)

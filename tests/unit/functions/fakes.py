@@ -291,7 +291,13 @@ class FakeKubernetes(_Edge):
     def etcd_pods(self) -> tuple[EtcdPod, ...]:
         with self.call("etcd_pods") as world:
             return tuple(
-                EtcdPod(node.name, f"https://{node.addresses[0]}:2379", f"etcd-of-{node.uid}")
+                EtcdPod(
+                    node.name,
+                    f"https://{node.addresses[0]}:2379",
+                    f"etcd-of-{node.uid}",
+                    ready=world.etcd_pods_look_ready
+                    or any(one.name == node.name and one.answers and node.ready for one in world.etcd.values()),
+                )
                 for node in world.nodes.values()
                 if node.control_plane
             )
