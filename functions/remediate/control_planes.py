@@ -6,9 +6,11 @@ be done about one, the next one is looked at in the same pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from functions.cluster import quorum
 from functions.cluster.assess import Kind, Verdict, assess
@@ -39,7 +41,7 @@ from functions.remediate.reconcile import GIVE_UP_AFTER_TRIES, Judgement, carry_
 from functions.remediate.telling import LASTS_FOR, tell_if_it_lasts, tell_if_possible
 from functions.settings import Settings
 
-_ASKED_AT_MOST = 2  # machines for etcd's members: each may take its time to say nothing
+_ASKED_AT_MOST = 7  # machines about etcd, which advises no more members; all but the first at the same time
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
 
@@ -118,16 +120,7 @@ def ask_around_kubernetes(
     groups = [group for group in outside.autoscaling.groups(cluster) if group.role is Role.CONTROL_PLANE]
     listed = {member.id for group in groups for member in group.members}
     fleet = [one for one in outside.ec2.fleet(cluster) if one.role is Role.CONTROL_PLANE or one.id in listed]
-    etcd: Etcd | Unknown = Unknown("no control plane runs that could be asked about etcd")
-    asked: InstanceId | None = None
-    for machine in quorum.whom_to_ask(fleet, in_service=_in_service(groups))[:_ASKED_AT_MOST]:
-        said = known(lambda machine=machine: outside.commands.etcd(machine))  # type: ignore[misc]
-        if isinstance(said, Etcd) or isinstance(etcd, Unknown):
-            etcd = said  # a replacement that runs no etcd yet unsays nothing
-        if isinstance(said, Etcd):
-            asked = machine
-            if not quorum.lost(said):
-                break  # else it may only be cut off from the others: one more is asked
+    etcd, asked = _ask(quorum.whom_to_ask(fleet, in_service=_in_service(groups)), outside)
     target_groups = {group.api_target_group for group in groups if group.api_target_group}
     health = known(lambda: {one: outside.load_balancing.health(one) for one in target_groups})
     if isinstance(health, Unknown):
@@ -145,6 +138,25 @@ def ask_around_kubernetes(
             for machine in sorted(ended & {one for one, state in targets.items() if state != "draining"}):
                 _take_out(machine, target_group, outside)
     return etcd, asked, {machine: state for targets in health.values() for machine, state in targets.items()}
+
+
+def _ask(machines: Sequence[InstanceId], outside: Outside) -> tuple[Etcd | Unknown, InstanceId | None]:
+    """Ask the first about etcd; if it does not know of a quorum, all others at once, and believe one that does.
+
+    One may be cut off from the others, or run no etcd; that the quorum is lost is said when nobody knows of one.
+    """
+    first, others = machines[:1], machines[1:_ASKED_AT_MOST]
+    heard: list[tuple[InstanceId, Etcd | Unknown]] = []
+    with ThreadPoolExecutor(max_workers=_ASKED_AT_MOST) as together:
+        for some in (first, others):
+            asked = [(one, together.submit(known, partial(outside.commands.etcd, one))) for one in some]
+            heard += [(one, said.result()) for one, said in asked]
+            for one, said in heard:
+                if isinstance(said, Etcd) and not quorum.lost(said):
+                    return said, one
+    told = next(((said, one) for one, said in heard if isinstance(said, Etcd)), None)
+    unknown = next((said for _, said in heard), Unknown("no control plane runs that could be asked about etcd"))
+    return told or (unknown, None)
 
 
 def _take_out(machine: InstanceId, target_group: str, outside: Outside) -> None:

@@ -6,6 +6,8 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from itertools import count
+from threading import Barrier
 
 import pytest
 
@@ -658,6 +660,33 @@ def test_a_second_etcd_that_dies_on_a_machine_that_runs_is_told_at_once_although
     run_for(world, timedelta(minutes=4))
     assert len(world.alerts) == 2
     assert "none may fail" in world.alerts[1][1]
+
+
+@pytest.mark.parametrize("silent", [(FIRST, SECOND), (FIRST, THIRD), (SECOND, THIRD)])
+def test_with_etcd_dead_on_two_of_three_machines_that_run_the_quorum_is_said_to_be_lost(
+    silent: tuple[InstanceId, ...],
+) -> None:
+    world = in_between_half_hours()
+    silence(world, *silent)
+    run_for(world, timedelta(minutes=15))
+    assert [subject for subject, _ in world.alerts] == [f"etcd of {CLUSTER} has lost its quorum"]
+    assert "1 of 3 voters answer" in world.alerts[0][1]
+    assert effects_on_control_planes(world) == []
+
+
+def test_after_one_that_does_not_answer_the_others_are_asked_about_etcd_at_the_same_time() -> None:
+    world = a_cluster(2, volumes=False, control_planes=4)
+    silence(world, FIRST)
+    all_asked, asked = Barrier(3, timeout=20), count(1)
+
+    def wait_for_the_others(call: Call) -> None:
+        if (call.service, call.method) == ("commands", "etcd") and next(asked) > 1:
+            all_asked.wait()
+
+    world.before = wait_for_the_others
+    run_control_plane(Look(LINE, "a test"), outside_of(world), SETTINGS, lambda: world.now)
+    assert [call.method for call in world.calls if call.service == "commands"] == ["etcd"] * 4
+    assert not all_asked.broken
 
 
 @pytest.mark.parametrize("silent", [SECOND, THIRD])
