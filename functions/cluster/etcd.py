@@ -110,6 +110,16 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
+class SnapshotBegun:
+    """A snapshot that may be under way on a machine. `command` is "" while nobody knows whether it was told so."""
+
+    on: InstanceId
+    key: str
+    at: datetime
+    command: str = ""
+
+
+@dataclass(frozen=True)
 class Tie:
     """Whose a member is. `instance` None: nobody's that is known; `node_name` None: it has no Node.
 

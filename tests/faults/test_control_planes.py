@@ -109,7 +109,7 @@ def calls_of_an_undisturbed_case() -> list[Call]:
 READS = frozenset({
     "groups", "fleet", "instance", "all_scheduled_events", "spot_interruptions", "nodes", "node", "pods_on",
     "etcd_pods", "attachments_of", "health", "targets", "cases", "records", "joins", "pauses", "memory", "snapshot_at",
-    "admission",
+    "snapshot_begun", "snapshot", "etcd", "admission",
 })  # fmt: skip
 CALLS = calls_of_an_undisturbed_case()
 NUMBERS = [call.number for call in CALLS]
@@ -810,15 +810,109 @@ def test_a_snapshot_that_is_due_is_taken_before_a_member_is_removed_and_one_that
         world.snapshots = [(NOW - timedelta(hours=3), "etcd/old.db")]
 
         def refuse(call: Call, fails: bool = fails) -> None:
-            if fails and call.method == "take_snapshot":
+            if fails and call.method == "begin_snapshot":
                 raise RetryableError("no space left")
 
         world.before = refuse
         run_to_end(world, sweeps=False)
         assert_healed(world)
         methods = [call.method for call in world.calls if call.service == "commands"]
-        assert methods.index("take_snapshot") < methods.index("remove_member")
+        assert methods.index("begin_snapshot") < methods.index("remove_member")
         assert [subject for subject, _ in world.alerts] == (["No snapshot of etcd could be taken"] if fails else [])
+
+
+def with_a_snapshot_due(takes: timedelta) -> World:
+    world = a_cluster(1, volumes=False, control_planes=3)
+    world.snapshots = [(NOW - timedelta(hours=3), "etcd/old.db")]
+    world.snapshot_takes = takes
+    world.passes.append(Look(LINE, "a test"))
+    return world
+
+
+def calls_of_a_long_snapshot() -> list[Call]:
+    world = with_a_snapshot_due(LONG_SNAPSHOT)
+    run_to_end(world, sweeps=False)
+    return world.calls
+
+
+LONG_SNAPSHOT = timedelta(seconds=50)
+OF_SNAPSHOTS = {call.number: call.method for call in calls_of_a_long_snapshot()}
+OF_SNAPSHOTS_WRITES = [number for number, method in OF_SNAPSHOTS.items() if method not in READS]
+
+
+def assert_has_one_of_now(world: World) -> None:
+    """A snapshot is there, of the time when it was begun, no two were under way at once, and nothing is remembered."""
+    assert world.violations == []
+    assert world.snapshot_begun is None
+    assert max(at for at, _ in world.snapshots) >= NOW
+    assert all(f"{at:%H%M%S}" in key for at, key in world.snapshots if at >= NOW)
+
+
+def test_a_snapshot_that_takes_long_is_noticed_when_it_arrives_and_no_pass_waits_for_it() -> None:
+    world = with_a_snapshot_due(LONG_SNAPSHOT)
+    run_for(world, timedelta(minutes=3))
+    assert_has_one_of_now(world)
+    assert len(world.snapshot_commands) == 1
+    assert world.alerts == []
+
+
+def test_a_snapshot_that_never_ends_in_time_is_told_and_tried_again_at_the_next_look_at_etcd() -> None:
+    world = with_a_snapshot_due(timedelta(minutes=9))
+    run_for(world, timedelta(minutes=50))
+    assert world.violations == []
+    assert len(world.snapshot_commands) == 2
+    assert [subject for subject, _ in world.alerts] == ["No snapshot of etcd could be taken"]
+
+
+def test_one_that_takes_long_holds_up_no_removal_and_is_noticed_in_the_course_of_it() -> None:
+    world = a_death()
+    world.snapshots, world.snapshot_takes = [(NOW - timedelta(hours=3), "etcd/old.db")], LONG_SNAPSHOT
+    run_to_end(world, sweeps=False)
+    assert_healed(world)
+    assert world.now - NOW < timedelta(minutes=1)
+    run_for(world, timedelta(minutes=35))
+    assert_has_one_of_now(world)
+    assert len(world.snapshot_commands) == 1
+
+
+@pytest.mark.parametrize(
+    ("side", "number"), [("before", number) for number in OF_SNAPSHOTS] + [("after", n) for n in OF_SNAPSHOTS_WRITES]
+)
+@pytest.mark.parametrize("what", [Crash(), RetryableError("it did not work")], ids=["killed", "failed"])
+def test_whatever_happens_to_a_pass_a_snapshot_is_there_after_the_next_look_and_no_two_were_under_way(
+    side: str, number: int, what: BaseException
+) -> None:
+    world = with_a_snapshot_due(LONG_SNAPSHOT)
+    setattr(world, side, at(number, what))
+    run_for(world, timedelta(minutes=36))
+    assert_has_one_of_now(world)
+
+
+@pytest.mark.parametrize("number", OF_SNAPSHOTS)
+def test_two_passes_at_once_begin_one_snapshot(number: int) -> None:
+    world = with_another_pass_at(number, with_a_snapshot_due(LONG_SNAPSHOT), Look(LINE, "the other pass"))
+    run_for(world, timedelta(minutes=36))
+    assert_has_one_of_now(world)
+
+
+def test_a_machine_that_dies_while_it_takes_a_snapshot_is_not_waited_for_for_long() -> None:
+    world = with_a_snapshot_due(LONG_SNAPSHOT)
+    run_for(world, timedelta(seconds=5))
+    assert world.snapshot_begun
+    command = world.snapshot_begun.command
+    world.snapshot_commands[command] = (NOW + timedelta(days=1), "etcd/never.db")
+    kill(world, world.snapshot_begun.on)
+    del world.snapshot_commands[command]
+    world.snapshot_takes = timedelta(seconds=5)
+
+    def says_nothing(call: Call) -> None:
+        if call.method == "snapshot" and world.snapshot_begun and world.snapshot_begun.command == command:
+            raise RetryableError("in progress for ever")
+
+    world.before = says_nothing
+    run_for(world, timedelta(minutes=36))
+    assert_whole(world)
+    assert_has_one_of_now(world)
 
 
 def test_a_replacement_that_is_refused_gets_nothing_and_leaves_etcd_as_it_is() -> None:
