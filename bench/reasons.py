@@ -59,6 +59,7 @@ _REASONS: Mapping[str, Mapping[str, str]] = {
         "lambda:InvokeFunction": "approve: renewals have no case",
         "sqs:SendMessage": "a pass for each machine that needs one",
         "list nodes": "all Nodes, page by page, against all machines",
+        "list pods": "etcd's, by label: whether all of it is ready",
     },
     "mint": {
         "autoscaling:DescribeAutoScalingGroups": "whether the group is the cluster's and tagged worker",

@@ -5,7 +5,7 @@ All control planes of a cluster are one line: what is done to one depends on all
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -54,3 +54,14 @@ class ControlPlane:
             if isinstance(fact, Unknown):
                 return fact.reason
         return None if self.asked else "no control plane could be asked about etcd"
+
+    def ill(self, running: Collection[InstanceId]) -> tuple[EtcdMember, ...]:
+        """Members that do not answer though their machines run and are in service, and all that raise an alarm."""
+        if isinstance(self.etcd, Unknown):
+            return ()
+        silent = {member.id for one, member in self.member_of.items() if one in self.joined and one in running}
+        return tuple(
+            member
+            for member in sorted(self.etcd.members, key=lambda member: member.id)
+            if member.alarms or (not member.answers and member.id in silent)
+        )

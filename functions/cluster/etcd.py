@@ -8,8 +8,9 @@ says a machine comes first, and an address counts only for a machine that can ha
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cached_property
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -25,6 +26,8 @@ from functions.cluster.machine import (
     instance_id,
     instance_of_provider_id,
 )
+
+_WRITTEN_EACH = timedelta(minutes=6)  # a kubelet writes its Node's state each 5 minutes, changed or not
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ class EtcdPod:
     node_name: str
     client_url: str  # from kubeadm's annotation; "" when it has none
     uid: str
+    ready: bool = True  # as its kubelet said last
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,16 @@ class Snapshot:
     size_bytes: int
     hash: str
     revision: int
+
+
+@dataclass(frozen=True)
+class SnapshotBegun:
+    """A snapshot that may be under way on a machine. `command` is "" while nobody knows whether it was told so."""
+
+    on: InstanceId
+    key: str
+    at: datetime
+    command: str = ""
 
 
 @dataclass(frozen=True)
@@ -145,6 +159,21 @@ def tie(
         return seen.ties(sorted(etcd.members, key=lambda member: member.id))
     except _ContradictionError as contradiction:
         return Unknown(f"whose etcd's members are is not certain: {contradiction}")
+
+
+def seems_ill(pods: Iterable[EtcdPod] | Unknown, nodes: Collection[Node], *, at: datetime) -> str | None:
+    """Say what the API server shows that is worth a look at etcd itself; it proves nothing.
+
+    Of an etcd that takes no writes any more it shows only that all stays as it was.
+    """
+    pods = () if isinstance(pods, Unknown) else tuple(pods)
+    ready = {pod.node_name for pod in pods if pod.ready}
+    if silent := sorted(node.name for node in nodes if node.control_plane and node.name not in ready) if pods else []:
+        return f"etcd is not ready on {', '.join(silent)}"
+    written_at = max((node.reported_at for node in nodes if node.reported_at), default=None)
+    if written_at and at - written_at > _WRITTEN_EACH:
+        return f"no Node's state has been written since {written_at:%FT%TZ}"
+    return None
 
 
 class _ContradictionError(Exception):

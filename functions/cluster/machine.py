@@ -251,6 +251,11 @@ class Node:
     conditions: tuple[Condition, ...] = ()
 
     @property
+    def reported_at(self) -> datetime | None:
+        """When its kubelet last wrote how it is."""
+        return next((one.said_at for one in self.conditions if one.type == "Ready"), None)
+
+    @property
     def control_plane(self) -> bool:
         return CONTROL_PLANE_LABEL in self.labels
 

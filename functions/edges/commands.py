@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError
 
-from functions.cluster.etcd import Etcd, EtcdMember, Snapshot
+from functions.cluster.etcd import Etcd, EtcdMember, Snapshot, SnapshotBegun
 from functions.cluster.machine import InstanceId
 from functions.edges.aws import code, instances_arn, speaking_to
 from functions.errors import PermanentError, RetryableError
@@ -25,13 +25,14 @@ WITHIN_S = {
     "members": 10.0,  # without a quorum it takes its time to say so
     "remove": 8.0,
     "move-leader": 6.0,
-    "snapshot": 15.0,
+    "snapshot": 15.0,  # one of a large database takes longer: its outcome is asked for later
     "upload-certificates": 15.0,
     "forget-certificates": 6.0,
     "restart-kubelet": 12.0,
     "restart-runtime": 12.0,
 }
 """For one command, its sending included. Together they fit into a pass."""
+_OF_ANY_MACHINE = frozenset({"restart-kubelet", "restart-runtime"})
 _FIRST_POLL_AFTER_S = 0.2
 _LONGEST_POLL_S = 1.0
 _DELIVERED_WITHIN_S = 30  # the least that SendCommand takes; what has not begun by then never does
@@ -64,13 +65,12 @@ class CommandsEdge:
     ) -> None:
         self._client = client
         self._instances_arn = instances_arn(beside_arn)
-        self._document = f"regrow-{cluster}-control-plane"
-        self._of_any_machine = f"regrow-{cluster}-machine"
+        self._cluster = cluster
         self._clock = clock
         self._sleep = sleep
 
     def restart(self, on: InstanceId, service: str) -> None:
-        self._run(_restarted, on, f"restart-{service}", document=self._of_any_machine)
+        self._run(_restarted, on, f"restart-{service}")
 
     def etcd(self, on: InstanceId) -> Etcd:
         return self._run(_etcd, on, "members")
@@ -85,10 +85,20 @@ class CommandsEdge:
         if leader != to.id:
             raise RetryableError(f"{on} did not let etcd member {to} lead: {why_not or f'{leader} does'}")
 
-    def take_snapshot(self, on: InstanceId, *, bucket: str, key: str) -> Snapshot:
-        snapshot = self._run(_snapshot, on, "snapshot", bucket, key)
-        if snapshot.key != key:
-            raise RetryableError(f"{on} did not store its snapshot under {key}")
+    def begin_snapshot(self, on: InstanceId, *, bucket: str, key: str) -> str:
+        return self._send(on, "snapshot", bucket, key)
+
+    def snapshot(self, begun: SnapshotBegun, *, wait: bool) -> Snapshot | None:
+        end = self._clock() + WITHIN_S["snapshot"] if wait else None
+        invocation = self._watch(begun.command, begun.on, "snapshot", end)
+        if invocation["Status"] in _UNDER_WAY:
+            return None
+        try:
+            snapshot = _understood(_snapshot, invocation, begun.on, "snapshot")
+        except RetryableError as error:
+            raise PermanentError(str(error)) from error
+        if snapshot.key != begun.key:
+            raise PermanentError(f"{begun.on} did not store its snapshot under {begun.key}")
         return snapshot
 
     def upload_certificates(self, on: InstanceId, *, for_instance: InstanceId) -> datetime:
@@ -97,65 +107,72 @@ class CommandsEdge:
     def forget_certificates(self, on: InstanceId, *, for_instance: InstanceId) -> None:
         self._run(_forgotten, on, "forget-certificates", f"{self._instances_arn}{for_instance}")
 
-    def _run(
-        self,
-        read: Callable[[Mapping[str, Any]], Read],
-        on: InstanceId,
-        action: str,
-        *arguments: str,
-        document: str | None = None,
-    ) -> Read:
+    def _run(self, read: Callable[[Mapping[str, Any]], Read], on: InstanceId, action: str, *arguments: str) -> Read:
         """Have one action done and return what `read` makes of its answer."""
-        invocation = self._invoke(document or self._document, on, action, *arguments)
-        output = invocation.get("StandardOutputContent", "")
-        if invocation["Status"] != "Success":
-            how = invocation.get("StatusDetails") or invocation["Status"]
-            told = _error(output) or _last_line(invocation.get("StandardErrorContent", "")) or _last_line(output)
-            raise RetryableError(f"{action} on {on}: {how}{f': {told}' if told else ''}")
-        try:
-            answer = json.loads(output)
-            if not isinstance(answer, dict):
-                raise ValueError("it is no JSON object")
-            return read(answer)
-        except (ValueError, RecursionError) as problem:
-            raise RetryableError(
-                f"{action} on {on} answered {len(output)} characters that are not understood: {problem}"
-            ) from problem
-
-    def _invoke(self, document: str, on: InstanceId, action: str, *arguments: str) -> Mapping[str, Any]:
-        """Send the command and wait until it has ended."""
         end = self._clock() + WITHIN_S[action]
+        invocation = self._watch(self._send(on, action, *arguments), on, action, end)
+        if (status := invocation["Status"]) in _UNDER_WAY:
+            raise RetryableError(f"{action} on {on}: {status} after {WITHIN_S[action]:.0f} s, no longer waited for")
+        return _understood(read, invocation, on, action)
+
+    def _send(self, on: InstanceId, action: str, *arguments: str) -> str:
+        """Send a command and return its id."""
+        document = f"regrow-{self._cluster}-{'machine' if action in _OF_ANY_MACHINE else 'control-plane'}"
         for argument in arguments:
             if not _ARGUMENT.fullmatch(argument):
                 raise PermanentError(f"{action} on {on}: {document} takes no such argument as {argument!r}")
         named = dict(zip(("first", "second"), ([argument] for argument in arguments), strict=False))
         with speaking_to("SSM", f"SendCommand {action} to {on}"):
-            command = self._client.send_command(
+            command: str = self._client.send_command(
                 DocumentName=document,
                 InstanceIds=[on],
                 Parameters={"action": [action], **named},
                 TimeoutSeconds=_DELIVERED_WITHIN_S,
             )["Command"]["CommandId"]
-        status, pause = "Pending", _FIRST_POLL_AFTER_S
-        while self._clock() + pause <= end:
+        return command
+
+    def _watch(self, command: str, on: InstanceId, action: str, end: float | None) -> Mapping[str, Any]:
+        """Return how a command has ended, or how far it is when it is `end`; without one, how far it is now."""
+        if end is None:
+            return self._invocation(command, on, action)
+        invocation: Mapping[str, Any] = {"Status": "Pending"}
+        pause = _FIRST_POLL_AFTER_S
+        while self._clock() + pause <= end and invocation["Status"] in _UNDER_WAY:
             self._sleep(pause)
             pause = min(pause * 1.5, _LONGEST_POLL_S)
-            with speaking_to("SSM", f"GetCommandInvocation {action} on {on}"):
-                invocation = self._invocation(command, on)
-            status = invocation["Status"]
-            if status not in _UNDER_WAY:
-                return invocation
-        raise RetryableError(f"{action} on {on}: {status} after {WITHIN_S[action]:.0f} s, no longer waited for")
+            invocation = self._invocation(command, on, action)
+        return invocation
 
-    def _invocation(self, command: str, on: InstanceId) -> Mapping[str, Any]:
+    def _invocation(self, command: str, on: InstanceId, action: str) -> Mapping[str, Any]:
         """Read how far it is; SSM may not know a command yet that it has just taken."""
-        try:
-            found: Mapping[str, Any] = self._client.get_command_invocation(CommandId=command, InstanceId=on)
-        except ClientError as error:
-            if code(error) == "InvocationDoesNotExist":
-                return {"Status": "Pending"}
-            raise
+        with speaking_to("SSM", f"GetCommandInvocation {action} on {on}"):
+            try:
+                found: Mapping[str, Any] = self._client.get_command_invocation(CommandId=command, InstanceId=on)
+            except ClientError as error:
+                if code(error) == "InvocationDoesNotExist":
+                    return {"Status": "Pending"}
+                raise
         return found
+
+
+def _understood(
+    read: Callable[[Mapping[str, Any]], Read], invocation: Mapping[str, Any], on: InstanceId, action: str
+) -> Read:
+    """Return what `read` makes of what a command that has ended says."""
+    output = invocation.get("StandardOutputContent", "")
+    if invocation["Status"] != "Success":
+        how = invocation.get("StatusDetails") or invocation["Status"]
+        told = _error(output) or _last_line(invocation.get("StandardErrorContent", "")) or _last_line(output)
+        raise RetryableError(f"{action} on {on}: {how}{f': {told}' if told else ''}")
+    try:
+        answer = json.loads(output)
+        if not isinstance(answer, dict):
+            raise ValueError("it is no JSON object")
+        return read(answer)
+    except (ValueError, RecursionError) as problem:
+        raise RetryableError(
+            f"{action} on {on} answered {len(output)} characters that are not understood: {problem}"
+        ) from problem
 
 
 def _last_line(text: str) -> str:

@@ -87,7 +87,9 @@ class KubernetesEdge:
             "list etcd's Pods", "CoreV1Api", "list_namespaced_pod", namespace="kube-system", label_selector=_ETCD_PODS
         )
         return tuple(
-            EtcdPod(raw["spec"]["nodeName"], annotations.get(_ETCD_URL_ANNOTATION, ""), raw["metadata"]["uid"])
+            EtcdPod(
+                raw["spec"]["nodeName"], annotations.get(_ETCD_URL_ANNOTATION, ""), raw["metadata"]["uid"], _ready(raw)
+            )
             for raw in found
             if _MIRROR_ANNOTATION in (annotations := raw["metadata"].get("annotations", {}))
             and raw.get("spec", {}).get("nodeName")
@@ -197,6 +199,11 @@ def _pod(raw: dict[str, Any]) -> Pod:
         gone_by=_moment(metadata.get("deletionTimestamp")),
         created_at=_moment(metadata.get("creationTimestamp")),
     )
+
+
+def _ready(raw: dict[str, Any]) -> bool:
+    conditions = raw.get("status", {}).get("conditions", [])
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -162,13 +162,14 @@ class KubernetesApi:
 
 def node_of(raw: dict[str, Any]) -> Node:
     metadata, spec, status = raw["metadata"], raw.get("spec", {}), raw.get("status", {})
+    conditions = tuple(_condition(one) for one in status.get("conditions", []))
     return Node(
         name=metadata["name"],
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
         provider_id=spec.get("providerID", ""),
         addresses=tuple(address["address"] for address in status.get("addresses", [])),
-        ready=any(one["type"] == "Ready" and one["status"] == "True" for one in status.get("conditions", [])),
+        ready=any(one.type == "Ready" and one.status == "True" for one in conditions),
         unschedulable=spec.get("unschedulable", False),
         taints=tuple(
             Taint(taint["key"], taint["effect"], taint.get("value"), taint.get("timeAdded"))
@@ -177,7 +178,7 @@ def node_of(raw: dict[str, Any]) -> Node:
         labels=metadata.get("labels", {}),
         annotations=metadata.get("annotations", {}),
         created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
-        conditions=tuple(_condition(one) for one in status.get("conditions", [])),
+        conditions=conditions,
     )
 
 

@@ -7,6 +7,7 @@
     approval  LAUNCH      what was approved for that launch; only the approver writes it
     control-plane  admission  which machine may join as a control plane; only the remediator writes it
     control-plane  lease      who is changing etcd's membership, or letting a machine in, just now
+    control-plane  snapshot-begun  one that was begun, until its outcome is known
     control-plane  snapshot   the last one of etcd that was verified and stored
     key       SHA-256     which launch a client key was let through for; only the approver writes it
     abandoned GROUP#INSTANCE  a launch that was given up, since the last one of its group that joined
@@ -29,7 +30,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from functions.cluster.doubt import Doubt, Rung, Try
-from functions.cluster.etcd import Snapshot
+from functions.cluster.etcd import Snapshot, SnapshotBegun
 from functions.cluster.facts import Abandoned, Absent, Case, Memory, Pause, Phase, Record, in_flight
 from functions.cluster.joining import Admission, Approval, JoinRecord, JoinState
 from functions.cluster.machine import InstanceId, Role
@@ -133,6 +134,27 @@ class TableEdge:
     def note_snapshot(self, snapshot: Snapshot, *, at: datetime) -> None:
         item = {"pk": _CONTROL_PLANE, "sk": "snapshot", "at": at.isoformat(), "key": snapshot.key}
         self._put(item | {"bytes": snapshot.size_bytes, "hash": snapshot.hash, "revision": snapshot.revision})
+
+    def snapshot_begun(self) -> SnapshotBegun | Absent:
+        item = self._get(_CONTROL_PLANE, "snapshot-begun")
+        if item is None:
+            return Absent()
+        at = datetime.fromisoformat(item["at"])
+        return SnapshotBegun(InstanceId(item["machine"]), item["stored_as"], at, item.get("command", ""))
+
+    def begin_snapshot(self, begun: SnapshotBegun, *, now: datetime, until: datetime) -> bool:
+        """Write it unless one may still be under way; once more, with its command, over the same one."""
+        expires_s = int(until.timestamp())
+        item = {"pk": _CONTROL_PLANE, "sk": "snapshot-begun", "machine": begun.on, "stored_as": begun.key}
+        item |= {"at": begun.at.isoformat(), **({"command": begun.command} if begun.command else {})}
+        ended: tuple[str, dict[str, Any]] = ("until_s <= :now", {":now": int(now.timestamp())})
+        over = ("stored_as = :key", {":key": begun.key}) if begun.command else ended
+        return self._put({**item, "until_s": expires_s, "expires_at": expires_s}, condition=over)
+
+    def end_snapshot(self, begun: SnapshotBegun) -> None:
+        """Nothing of it is under way any more; another one stays."""
+        ours = ("stored_as = :key", {":key": begun.key})
+        self._delete(_CONTROL_PLANE, "snapshot-begun", only_if=ours)
 
     def approvals_of(self, instance: InstanceId) -> tuple[Approval, ...]:
         return tuple(_approval(item) for item in self._query("approval", f"{instance}#"))

@@ -6,14 +6,16 @@ be done about one, the next one is looked at in the same pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from functions.cluster import quorum
 from functions.cluster.assess import Kind, Verdict, assess
 from functions.cluster.control_plane import ControlPlane
-from functions.cluster.etcd import Etcd, tie
+from functions.cluster.etcd import Etcd, EtcdMember, tie
 from functions.cluster.facts import Absent, Facts, Fleet, Memory, Unknown, known
 from functions.cluster.heed import heeded
 from functions.cluster.joining import Admission
@@ -36,11 +38,12 @@ from functions.remediate.plans.control_plane import (
 )
 from functions.remediate.reading import Cluster, control_planes, facts_of, read_cluster, sightings
 from functions.remediate.reconcile import GIVE_UP_AFTER_TRIES, Judgement, carry_out, judged, try_again, write_down
-from functions.remediate.telling import tell_if_possible
+from functions.remediate.telling import LASTS_FOR, tell_if_it_lasts, tell_if_possible
 from functions.settings import Settings
 
-_ASKED_AT_MOST = 2  # machines for etcd's members: each may take its time to say nothing
+_ASKED_AT_MOST = 7  # machines about etcd, which advises no more members; all but the first at the same time
 _HOUR = timedelta(hours=1)
+_DAY = timedelta(days=1)
 
 
 def run_control_plane(look: Look, outside: Outside, settings: Settings, clock: Callable[[], datetime]) -> None:
@@ -71,6 +74,8 @@ def run_control_plane(look: Look, outside: Outside, settings: Settings, clock: C
             outcomes.append(outcome)
             if outcome.done or outcome.failed:
                 break  # whoever comes next is judged by what is true then
+        if ill := seen.ill([one.id for one in cluster.instances.values() if one.state is InstanceState.RUNNING]):
+            outcomes.append(_tell_ill(ill, seen, outside, settings, now=now))
     _look_again(look, outcomes, outside, now=clock())
 
 
@@ -118,16 +123,7 @@ def ask_around_kubernetes(
     groups = [group for group in outside.autoscaling.groups(cluster) if group.role is Role.CONTROL_PLANE]
     listed = {member.id for group in groups for member in group.members}
     fleet = [one for one in outside.ec2.fleet(cluster) if one.role is Role.CONTROL_PLANE or one.id in listed]
-    etcd: Etcd | Unknown = Unknown("no control plane runs that could be asked about etcd")
-    asked: InstanceId | None = None
-    for machine in quorum.whom_to_ask(fleet, in_service=_in_service(groups))[:_ASKED_AT_MOST]:
-        said = known(lambda machine=machine: outside.commands.etcd(machine))  # type: ignore[misc]
-        if isinstance(said, Etcd) or isinstance(etcd, Unknown):
-            etcd = said  # a replacement that runs no etcd yet unsays nothing
-        if isinstance(said, Etcd):
-            asked = machine
-            if not quorum.lost(said):
-                break  # else it may only be cut off from the others: one more is asked
+    etcd, asked = _ask(quorum.whom_to_ask(fleet, in_service=_in_service(groups)), outside)
     target_groups = {group.api_target_group for group in groups if group.api_target_group}
     health = known(lambda: {one: outside.load_balancing.health(one) for one in target_groups})
     if isinstance(health, Unknown):
@@ -145,6 +141,25 @@ def ask_around_kubernetes(
             for machine in sorted(ended & {one for one, state in targets.items() if state != "draining"}):
                 _take_out(machine, target_group, outside)
     return etcd, asked, {machine: state for targets in health.values() for machine, state in targets.items()}
+
+
+def _ask(machines: Sequence[InstanceId], outside: Outside) -> tuple[Etcd | Unknown, InstanceId | None]:
+    """Ask the first about etcd; if it does not know of a quorum, all others at once, and believe one that does.
+
+    One may be cut off from the others, or run no etcd; that the quorum is lost is said when nobody knows of one.
+    """
+    first, others = machines[:1], machines[1:_ASKED_AT_MOST]
+    heard: list[tuple[InstanceId, Etcd | Unknown]] = []
+    with ThreadPoolExecutor(max_workers=_ASKED_AT_MOST) as together:
+        for some in (first, others):
+            asked = [(one, together.submit(known, partial(outside.commands.etcd, one))) for one in some]
+            heard += [(one, said.result()) for one, said in asked]
+            for one, said in heard:
+                if isinstance(said, Etcd) and not quorum.lost(said):
+                    return said, one
+    told = next(((said, one) for one, said in heard if isinstance(said, Etcd)), None)
+    unknown = next((said for _, said in heard), Unknown("no control plane runs that could be asked about etcd"))
+    return told or (unknown, None)
 
 
 def _take_out(machine: InstanceId, target_group: str, outside: Outside) -> None:
@@ -184,12 +199,11 @@ def put_together(
         and machine in cluster.nodes
         and not any(join.open for join in cluster.joins.get(machine, ()))
     )
-    pods = known(outside.kubernetes.etcd_pods)
     return ControlPlane(
         at=now,
         etcd=etcd,
         asked=asked,
-        ties=tie(etcd, pods, nodes, cluster.instances.values(), records=records, joins=joins),
+        ties=tie(etcd, cluster.etcd_pods, nodes, cluster.instances.values(), records=records, joins=joins),
         joined=joined,
         joining=frozenset(join.instance for join in joins if join.open),
         registered=_targets(registered, lambda state: state != "draining"),
@@ -256,6 +270,31 @@ def _tell_lost(etcd: Etcd, outside: Outside, settings: Settings, *, now: datetim
     outside.journal.tell("quorum_lost", reason=said)
     outside.journal.count("quorum_lost")
     return Outcome((), LATER, f"etcd has lost its quorum: {said}", failed=True)
+
+
+def _tell_ill(
+    ill: tuple[EtcdMember, ...], seen: ControlPlane, outside: Outside, settings: Settings, *, now: datetime
+) -> Outcome:
+    """A machine that runs is never ended for its etcd: a person has to see to it before the quorum is lost."""
+    voters = seen.etcd.voters if isinstance(seen.etcd, Etcd) else ()
+    answering = sum(voter.answers for voter in voters)
+    spare = answering - quorum.quorum(len(voters))
+    alarms = sorted({alarm for member in ill for alarm in member.alarms})
+    said = "; ".join(
+        f"{member} "
+        + (f"has raised {', '.join(member.alarms)}" if member.alarms else "does not answer, and EC2 runs it")
+        for member in ill
+    )
+    means = f"{answering} of {len(voters)} voters answer: " + (f"{spare} more may fail" if spare else "none may fail")
+    text = (
+        f"{said}. {means}{'' if 'NOSPACE' not in alarms else ', and nothing can be written to Kubernetes'}. Nothing is "
+        "removed or replaced because of it, and no control plane can join. The run-book is docs/runbooks/etcd.md."
+    )
+    key = f"etcd-ill#{'+'.join([*(member.id for member in ill), *alarms])}"
+    subject = f"etcd of {settings.cluster} runs and is not whole"
+    new = tell_if_it_lasts(outside, key, subject, text, now=now, within=_HOUR if alarms or not spare else _DAY)
+    outside.journal.tell("etcd_ill", reason=said)
+    return Outcome((), 2 * LASTS_FOR if new else None, f"whether that lasts: {said}")
 
 
 def _tell_unknown(etcd: Unknown, look: Look, outside: Outside, settings: Settings, *, now: datetime) -> Outcome:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from functions.cluster.doubt import Doubt, Impairment
-from functions.cluster.etcd import Etcd, EtcdMember, EtcdPod, Snapshot
+from functions.cluster.etcd import Etcd, EtcdMember, EtcdPod, Snapshot, SnapshotBegun
 from functions.cluster.facts import Abandoned, Absent, Case, Memory, Pause, Record
 from functions.cluster.joining import Admission, JoinRecord
 from functions.cluster.machine import Group, Instance, InstanceId, Node, Pod, Target, Transition
@@ -167,8 +167,14 @@ class Commands(Protocol):
     def move_leader(self, on: InstanceId, to: EtcdMember) -> None:
         """One that leads already is success."""
 
-    def take_snapshot(self, on: InstanceId, *, bucket: str, key: str) -> Snapshot:
-        """One that was verified before it was stored."""
+    def begin_snapshot(self, on: InstanceId, *, bucket: str, key: str) -> str:
+        """Return the command by which to ask for its outcome."""
+
+    def snapshot(self, begun: SnapshotBegun, *, wait: bool) -> Snapshot | None:
+        """One that was verified before it was stored; None while it is under way, some seconds later with `wait`.
+
+        Raises PermanentError when it has failed.
+        """
 
     def upload_certificates(self, on: InstanceId, *, for_instance: InstanceId) -> datetime:
         """For one machine, which alone can read the key; return when they expire."""
@@ -240,6 +246,12 @@ class Table(Protocol):
         """Those that hold."""
 
     def note_brake(self, brake: Brake) -> None: ...
+    def snapshot_begun(self) -> SnapshotBegun | Absent: ...
+
+    def begin_snapshot(self, begun: SnapshotBegun, *, now: datetime, until: datetime) -> bool:
+        """Write it unless one may still be under way; once more, with its command, over the same one."""
+
+    def end_snapshot(self, begun: SnapshotBegun) -> None: ...
 
     def write_history(self, instance: InstanceId, at: datetime, entry: dict[str, object]) -> None: ...
 

@@ -212,11 +212,15 @@ class ForgetCertificates:
 
 @dataclass(frozen=True)
 class TakeSnapshot:
-    """Have a snapshot of etcd taken, verified and stored. One that fails holds up nothing; it is told if `overdue`."""
+    """Have a snapshot of etcd taken, verified and stored, or find out about the one that is under way.
+
+    One that fails holds up nothing; it is told if `overdue`. One that lasts is looked for again when it is `awaited`.
+    """
 
     asked: InstanceId
     reason: str
     overdue: bool = False
+    awaited: bool = False
 
 
 @dataclass(frozen=True)

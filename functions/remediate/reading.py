@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from functions.cluster.doubt import Doubt, Impairment
+from functions.cluster.etcd import EtcdPod
 from functions.cluster.facts import Absent, Case, Facts, Fleet, Memory, Record, Unknown, known
 from functions.cluster.identity import match
 from functions.cluster.joining import JoinRecord
@@ -40,6 +41,7 @@ class Cluster:
     doubts: tuple[Doubt, ...] = ()
     brakes: tuple[Brake, ...] = ()
     impairments: Mapping[InstanceId, tuple[Impairment, ...]] | Unknown = field(default_factory=dict)
+    etcd_pods: tuple[EtcdPod, ...] | Unknown = ()
     unread: str | None = None  # why part of it could not be read and is empty here
     api_silent: bool = False  # that part is Kubernetes'
 
@@ -55,6 +57,7 @@ def read_cluster(outside: Outside, cluster: str, *, now: datetime) -> Cluster:
     with ThreadPoolExecutor(max_workers=4) as together:
         listed = together.submit(outside.autoscaling.groups, cluster)
         all_nodes = together.submit(known, outside.kubernetes.nodes)
+        etcd_pods = together.submit(known, outside.kubernetes.etcd_pods)
         fleet = together.submit(known, lambda: {instance.id: instance for instance in outside.ec2.fleet(cluster)})
         open_cases = together.submit(known, lambda: {case.instance: case for case in outside.table.cases()})
         all_records = together.submit(known, outside.table.records)
@@ -88,6 +91,7 @@ def read_cluster(outside: Outside, cluster: str, *, now: datetime) -> Cluster:
         renewals=renewals.result(),
         doubts=() if isinstance(remembered, Unknown) else remembered,
         brakes=() if isinstance(braked, Unknown) else braked,
+        etcd_pods=etcd_pods.result(),
         unread=unread,
         api_silent=isinstance(nodes, Unknown),
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from functions.cluster.assess import Kind, Verdict, assess
+from functions.cluster.etcd import seems_ill
 from functions.cluster.facts import Absent, Facts, Fleet, Memory, Record
 from functions.cluster.heed import heeded
 from functions.cluster.machine import Group, Instance, InstanceId, InstanceState, Node, Role
@@ -186,6 +187,7 @@ def find_work(cluster: Cluster, name: str, policy: Policy, *, now: datetime) -> 
             looks.append(Look(machine, f"the sweep: {reason}", notice=facts.notice))
         if record := _new_record(verdict, facts, Role.WORKER):
             records.append(record)
+    because = because or seems_ill(cluster.etcd_pods, cluster.nodes.values(), at=now)
     if control_plane and (because or now.minute % _ETCD_EVERY_MIN == 0):
         looks.insert(0, Look(CONTROL_PLANE, f"the sweep: {because or 'etcd is looked at from time to time'}"))
     return Sweep(len(machines), tuple(looks), tuple(records), brakes=braked)

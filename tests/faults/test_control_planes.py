@@ -6,6 +6,8 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from itertools import count
+from threading import Barrier
 
 import pytest
 
@@ -15,7 +17,7 @@ from functions.messages import CONTROL_PLANE as LINE
 from functions.messages import Look
 from functions.remediate.control_planes import run_control_plane
 from tests.faults.driving import at, run_for, run_to_end, with_another_pass_at
-from tests.unit.functions.builders import CLUSTER, NOW, ONE, SETTINGS, machine, pause
+from tests.unit.functions.builders import CLUSTER, NOW, ONE, SETTINGS, machine, pause, said
 from tests.unit.functions.etcds import address, etcd_member, unstarted
 from tests.unit.functions.fake_world import Call, Crash, World
 from tests.unit.functions.fakes import outside_of
@@ -107,7 +109,7 @@ def calls_of_an_undisturbed_case() -> list[Call]:
 READS = frozenset({
     "groups", "fleet", "instance", "all_scheduled_events", "spot_interruptions", "nodes", "node", "pods_on",
     "etcd_pods", "attachments_of", "health", "targets", "cases", "records", "joins", "pauses", "memory", "snapshot_at",
-    "admission",
+    "snapshot_begun", "snapshot", "etcd", "admission",
 })  # fmt: skip
 CALLS = calls_of_an_undisturbed_case()
 NUMBERS = [call.number for call in CALLS]
@@ -582,6 +584,111 @@ def test_etcd_that_is_silent_on_one_machine_that_runs_is_no_death(silent: Instan
     assert effects_on_control_planes(world) == []
 
 
+def in_between_half_hours(control_planes: int = 3) -> World:
+    """Whole, and at a time at which etcd is not looked at anyway."""
+    world = a_cluster(2, volumes=False, control_planes=control_planes)
+    world.now = NOW + timedelta(minutes=7)
+    return world
+
+
+def silence(world: World, *silent: InstanceId) -> None:
+    world.etcd = {id_: replace(one, answers=one.name not in silent) for id_, one in world.etcd.items()}
+
+
+@pytest.mark.parametrize("silent", [FIRST, SECOND, THIRD])
+@pytest.mark.parametrize(("control_planes", "told_in_two_hours"), [(3, 2), (5, 1)])
+def test_a_machine_that_runs_with_a_dead_etcd_is_told_within_minutes_again_by_how_bad_it_is_and_never_touched(
+    control_planes: int, told_in_two_hours: int, silent: InstanceId
+) -> None:
+    world = in_between_half_hours(control_planes)
+    silence(world, silent)
+    run_for(world, timedelta(minutes=3))
+    ((subject, text),) = world.alerts
+    assert subject == f"etcd of {CLUSTER} runs and is not whole"
+    assert silent in text
+    assert f"{control_planes - 1} of {control_planes} voters answer" in text
+    assert ("none may fail" in text) == (control_planes == 3)
+    assert "docs/runbooks/etcd.md" in text
+    run_for(world, timedelta(minutes=110))
+    assert len(world.alerts) == told_in_two_hours
+    assert (effects_on_control_planes(world), world.cases, world.violations) == ([], {}, [])
+
+
+def test_a_dead_etcd_whose_pod_still_looks_ready_is_told_by_the_look_of_the_half_hour() -> None:
+    world = a_cluster(2, volumes=False, control_planes=3)
+    one = member_of(world, SECOND)
+    assert one
+    world.etcd[one] = replace(world.etcd[one], answers=False)
+    looks_ready(world)
+    run_for(world, timedelta(minutes=3))
+    assert [subject for subject, _ in world.alerts] == [f"etcd of {CLUSTER} runs and is not whole"]
+
+
+def looks_ready(world: World) -> None:
+    world.etcd_pods_look_ready = True
+
+
+def test_an_etcd_that_answers_again_at_the_next_look_is_nobody_s_business() -> None:
+    world = in_between_half_hours()
+    silence(world, SECOND)
+    run_for(world, timedelta(seconds=20))
+    silence(world)
+    run_for(world, timedelta(minutes=40))
+    assert world.alerts == []
+
+
+def test_an_alarm_is_told_although_every_pod_of_etcd_looks_well_when_nothing_can_be_written_any_more() -> None:
+    world = in_between_half_hours()
+    for id_, one in world.etcd.items():
+        world.etcd[id_] = replace(one, alarms=("NOSPACE",) if one.name == THIRD else ())
+    world.nodes = {name: replace(one, conditions=said(world.now)) for name, one in world.nodes.items()}
+    run_for(world, timedelta(minutes=9))
+    ((subject, text),) = world.alerts
+    assert subject == f"etcd of {CLUSTER} runs and is not whole"
+    assert "has raised NOSPACE" in text
+    assert "nothing can be written to Kubernetes" in text
+    run_for(world, timedelta(minutes=45))
+    assert len(world.alerts) == 1
+    assert effects_on_control_planes(world) == []
+
+
+def test_a_second_etcd_that_dies_on_a_machine_that_runs_is_told_at_once_although_the_first_was() -> None:
+    world = in_between_half_hours(5)
+    silence(world, SECOND)
+    run_for(world, timedelta(minutes=4))
+    silence(world, SECOND, THIRD)
+    run_for(world, timedelta(minutes=4))
+    assert len(world.alerts) == 2
+    assert "none may fail" in world.alerts[1][1]
+
+
+@pytest.mark.parametrize("silent", [(FIRST, SECOND), (FIRST, THIRD), (SECOND, THIRD)])
+def test_with_etcd_dead_on_two_of_three_machines_that_run_the_quorum_is_said_to_be_lost(
+    silent: tuple[InstanceId, ...],
+) -> None:
+    world = in_between_half_hours()
+    silence(world, *silent)
+    run_for(world, timedelta(minutes=15))
+    assert [subject for subject, _ in world.alerts] == [f"etcd of {CLUSTER} has lost its quorum"]
+    assert "1 of 3 voters answer" in world.alerts[0][1]
+    assert effects_on_control_planes(world) == []
+
+
+def test_after_one_that_does_not_answer_the_others_are_asked_about_etcd_at_the_same_time() -> None:
+    world = a_cluster(2, volumes=False, control_planes=4)
+    silence(world, FIRST)
+    all_asked, asked = Barrier(3, timeout=20), count(1)
+
+    def wait_for_the_others(call: Call) -> None:
+        if (call.service, call.method) == ("commands", "etcd") and next(asked) > 1:
+            all_asked.wait()
+
+    world.before = wait_for_the_others
+    run_control_plane(Look(LINE, "a test"), outside_of(world), SETTINGS, lambda: world.now)
+    assert [call.method for call in world.calls if call.service == "commands"] == ["etcd"] * 4
+    assert not all_asked.broken
+
+
 @pytest.mark.parametrize("silent", [SECOND, THIRD])
 def test_with_one_dead_and_one_silent_of_three_nothing_is_touched(silent: InstanceId) -> None:
     world = a_death()
@@ -703,15 +810,109 @@ def test_a_snapshot_that_is_due_is_taken_before_a_member_is_removed_and_one_that
         world.snapshots = [(NOW - timedelta(hours=3), "etcd/old.db")]
 
         def refuse(call: Call, fails: bool = fails) -> None:
-            if fails and call.method == "take_snapshot":
+            if fails and call.method == "begin_snapshot":
                 raise RetryableError("no space left")
 
         world.before = refuse
         run_to_end(world, sweeps=False)
         assert_healed(world)
         methods = [call.method for call in world.calls if call.service == "commands"]
-        assert methods.index("take_snapshot") < methods.index("remove_member")
+        assert methods.index("begin_snapshot") < methods.index("remove_member")
         assert [subject for subject, _ in world.alerts] == (["No snapshot of etcd could be taken"] if fails else [])
+
+
+def with_a_snapshot_due(takes: timedelta) -> World:
+    world = a_cluster(1, volumes=False, control_planes=3)
+    world.snapshots = [(NOW - timedelta(hours=3), "etcd/old.db")]
+    world.snapshot_takes = takes
+    world.passes.append(Look(LINE, "a test"))
+    return world
+
+
+def calls_of_a_long_snapshot() -> list[Call]:
+    world = with_a_snapshot_due(LONG_SNAPSHOT)
+    run_to_end(world, sweeps=False)
+    return world.calls
+
+
+LONG_SNAPSHOT = timedelta(seconds=50)
+OF_SNAPSHOTS = {call.number: call.method for call in calls_of_a_long_snapshot()}
+OF_SNAPSHOTS_WRITES = [number for number, method in OF_SNAPSHOTS.items() if method not in READS]
+
+
+def assert_has_one_of_now(world: World) -> None:
+    """A snapshot is there, of the time when it was begun, no two were under way at once, and nothing is remembered."""
+    assert world.violations == []
+    assert world.snapshot_begun is None
+    assert max(at for at, _ in world.snapshots) >= NOW
+    assert all(f"{at:%H%M%S}" in key for at, key in world.snapshots if at >= NOW)
+
+
+def test_a_snapshot_that_takes_long_is_noticed_when_it_arrives_and_no_pass_waits_for_it() -> None:
+    world = with_a_snapshot_due(LONG_SNAPSHOT)
+    run_for(world, timedelta(minutes=3))
+    assert_has_one_of_now(world)
+    assert len(world.snapshot_commands) == 1
+    assert world.alerts == []
+
+
+def test_a_snapshot_that_never_ends_in_time_is_told_and_tried_again_at_the_next_look_at_etcd() -> None:
+    world = with_a_snapshot_due(timedelta(minutes=9))
+    run_for(world, timedelta(minutes=50))
+    assert world.violations == []
+    assert len(world.snapshot_commands) == 2
+    assert [subject for subject, _ in world.alerts] == ["No snapshot of etcd could be taken"]
+
+
+def test_one_that_takes_long_holds_up_no_removal_and_is_noticed_in_the_course_of_it() -> None:
+    world = a_death()
+    world.snapshots, world.snapshot_takes = [(NOW - timedelta(hours=3), "etcd/old.db")], LONG_SNAPSHOT
+    run_to_end(world, sweeps=False)
+    assert_healed(world)
+    assert world.now - NOW < timedelta(minutes=1)
+    run_for(world, timedelta(minutes=35))
+    assert_has_one_of_now(world)
+    assert len(world.snapshot_commands) == 1
+
+
+@pytest.mark.parametrize(
+    ("side", "number"), [("before", number) for number in OF_SNAPSHOTS] + [("after", n) for n in OF_SNAPSHOTS_WRITES]
+)
+@pytest.mark.parametrize("what", [Crash(), RetryableError("it did not work")], ids=["killed", "failed"])
+def test_whatever_happens_to_a_pass_a_snapshot_is_there_after_the_next_look_and_no_two_were_under_way(
+    side: str, number: int, what: BaseException
+) -> None:
+    world = with_a_snapshot_due(LONG_SNAPSHOT)
+    setattr(world, side, at(number, what))
+    run_for(world, timedelta(minutes=36))
+    assert_has_one_of_now(world)
+
+
+@pytest.mark.parametrize("number", OF_SNAPSHOTS)
+def test_two_passes_at_once_begin_one_snapshot(number: int) -> None:
+    world = with_another_pass_at(number, with_a_snapshot_due(LONG_SNAPSHOT), Look(LINE, "the other pass"))
+    run_for(world, timedelta(minutes=36))
+    assert_has_one_of_now(world)
+
+
+def test_a_machine_that_dies_while_it_takes_a_snapshot_is_not_waited_for_for_long() -> None:
+    world = with_a_snapshot_due(LONG_SNAPSHOT)
+    run_for(world, timedelta(seconds=5))
+    assert world.snapshot_begun
+    command = world.snapshot_begun.command
+    world.snapshot_commands[command] = (NOW + timedelta(days=1), "etcd/never.db")
+    kill(world, world.snapshot_begun.on)
+    del world.snapshot_commands[command]
+    world.snapshot_takes = timedelta(seconds=5)
+
+    def says_nothing(call: Call) -> None:
+        if call.method == "snapshot" and world.snapshot_begun and world.snapshot_begun.command == command:
+            raise RetryableError("in progress for ever")
+
+    world.before = says_nothing
+    run_for(world, timedelta(minutes=36))
+    assert_whole(world)
+    assert_has_one_of_now(world)
 
 
 def test_a_replacement_that_is_refused_gets_nothing_and_leaves_etcd_as_it_is() -> None:

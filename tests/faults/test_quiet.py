@@ -197,6 +197,6 @@ def test_control_planes_that_are_whole_cost_two_looks_at_etcd_and_one_snapshot_a
     calls, taken = len(world.calls), len(world.snapshots)
     run_for(world, HOUR)
     asked = [call.method for call in world.calls[calls:] if call.service == "commands"]
-    assert (asked.count("etcd"), asked.count("take_snapshot")) == (2, 1)
+    assert (asked.count("etcd"), asked.count("begin_snapshot")) == (2, 1)
     assert len(world.snapshots) - taken == 1
     assert (world.effects, world.alerts, world.violations) == ([], [], [])

@@ -311,7 +311,7 @@ def may_go(etcd: Etcd, member: EtcdMember, *, dead: bool) -> str | None:
 def plan_snapshot(seen: ControlPlane, snapshot_every: timedelta) -> Plan:
     """What is due when nothing else is."""
     due = _snapshot(seen, snapshot_every, f"there is none that is younger than {snapshot_every}")
-    return Plan((due,) if due else ())
+    return Plan((replace(due, awaited=True),) if due else ())
 
 
 def _snapshot(seen: ControlPlane, every: timedelta, why: str) -> TakeSnapshot | None:

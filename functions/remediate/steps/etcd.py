@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from functions.cluster import quorum
+from functions.cluster.etcd import SnapshotBegun
 from functions.cluster.joining import Admission
-from functions.errors import ConfigurationError, RefusedError, RetryableError
+from functions.errors import ConfigurationError, PermanentError, RefusedError, RetryableError
 from functions.remediate.outside import Outside
 from functions.remediate.plan import (
     LATER,
@@ -26,6 +28,8 @@ from functions.remediate.telling import tell_if_possible
 
 LEASE = timedelta(seconds=60)  # longer than a pass can last
 MINTED_WITHIN = timedelta(seconds=30)  # the minter counts from its token, and has ended it when the launch is given up
+SNAPSHOT_ENDS_WITHIN = timedelta(minutes=3)  # delivered in half a minute, and ended by the document after two
+_SNAPSHOT_AGAIN_AFTER = timedelta(minutes=1)
 _HOUR = timedelta(hours=1)
 
 
@@ -77,11 +81,18 @@ def forget_certificates(step: ForgetCertificates, outside: Outside) -> Unchanged
     return None
 
 
-def take_snapshot(step: TakeSnapshot, outside: Outside, *, at: datetime, bucket: str) -> Unchanged | None:
-    key = f"etcd/{at:%Y/%m/%d/%H%M%S}-{step.asked}.db"
+def take_snapshot(step: TakeSnapshot, outside: Outside, *, at: datetime, bucket: str) -> Waiting | Unchanged | None:
+    """No pass waits until a large one is stored, and none begins another before it has ended."""
     try:
-        outside.table.note_snapshot(outside.commands.take_snapshot(step.asked, bucket=bucket, key=key), at=at)
-    except (RetryableError, ConfigurationError) as error:
+        before = outside.table.snapshot_begun()
+        if isinstance(before, SnapshotBegun) and at < before.at + SNAPSHOT_ENDS_WITHIN:
+            stored = bool(before.command) and _stored(before, outside, wait=False)
+        else:
+            begun = _begin_snapshot(step, outside, at, bucket)
+            stored = begun is not None and _stored(begun, outside, wait=True)
+        if stored:
+            return None
+    except (RetryableError, ConfigurationError, PermanentError) as error:
         subject = "No snapshot of etcd could be taken"
         text = f"{error}. Wanted since {step.reason}. It is tried again; what was to be done goes on without it."
         outside.journal.tell("snapshot_failed", asked=step.asked, reason=str(error))
@@ -89,7 +100,37 @@ def take_snapshot(step: TakeSnapshot, outside: Outside, *, at: datetime, bucket:
         if step.overdue:
             tell_if_possible(outside, "snapshot-failed", subject, text, now=at, within=_HOUR)
         return Unchanged()
-    return None
+    return Waiting("a snapshot of etcd is under way", _SNAPSHOT_AGAIN_AFTER) if step.awaited else Unchanged()
+
+
+def _begin_snapshot(step: TakeSnapshot, outside: Outside, at: datetime, bucket: str) -> SnapshotBegun | None:
+    """Write it down first, so that whoever is killed in between leaves no second one; None while another pass does."""
+    key = f"etcd/{at:%Y/%m/%d/%H%M%S}-{step.asked}.db"
+    begun, until = SnapshotBegun(step.asked, key, at), at + SNAPSHOT_ENDS_WITHIN
+    if not outside.table.begin_snapshot(begun, now=at, until=until):
+        return None
+    try:
+        command = outside.commands.begin_snapshot(step.asked, bucket=bucket, key=key)
+    except (ConfigurationError, PermanentError):
+        outside.table.end_snapshot(begun)
+        raise
+    begun = replace(begun, command=command)
+    outside.table.begin_snapshot(begun, now=at, until=until)
+    return begun
+
+
+def _stored(begun: SnapshotBegun, outside: Outside, *, wait: bool) -> bool:
+    """Whether it has arrived, which is then noted; PermanentError when it never will."""
+    try:
+        snapshot = outside.commands.snapshot(begun, wait=wait)
+    except PermanentError:
+        outside.table.end_snapshot(begun)
+        raise
+    if snapshot is None:
+        return False
+    outside.table.note_snapshot(snapshot, at=begun.at)
+    outside.table.end_snapshot(begun)
+    return True
 
 
 def await_quorum(step: AwaitQuorum, outside: Outside, *, at: datetime) -> Waiting:

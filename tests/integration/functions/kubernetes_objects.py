@@ -23,7 +23,10 @@ def node_json(name: str = ONE, **spec: Any) -> dict[str, Any]:
         "spec": {"podCIDR": "10.201.7.0/24", "providerID": f"aws:///us-east-1a/{name}"} | spec,
         "status": {
             "addresses": [{"type": "InternalIP", "address": "10.77.1.7"}, {"type": "Hostname", "address": name}],
-            "conditions": [{"type": "MemoryPressure", "status": "False"}, {"type": "Ready", "status": "True"}],
+            "conditions": [
+                {"type": "MemoryPressure", "status": "False", "lastHeartbeatTime": "2026-11-21T11:00:00Z"},
+                {"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-11-21T12:00:00Z"},
+            ],
         },
     }
 

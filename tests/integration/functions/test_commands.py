@@ -6,17 +6,20 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from functions.cluster.etcd import Etcd, EtcdMember, Snapshot
+from functions.cluster.etcd import Etcd, EtcdMember, Snapshot, SnapshotBegun
 from functions.edges.commands import CommandsEdge
 from functions.errors import ConfigurationError, PermanentError, RegrowError, RetryableError
+from functions.remediate.steps.etcd import SNAPSHOT_ENDS_WITHIN
+from infra.local.places import CHECKOUT
 from infra.node import members as node_members
 from tests.integration.functions.answering import Answer, Server, answer_json, answering
 from tests.integration.functions.test_aws_errors import client, json_error
+from tests.templates import resources
 from tests.unit.functions.builders import ONE, TWO
 from tests.unit.functions.etcds import etcd_member
 
@@ -347,17 +350,51 @@ def test_leadership_that_did_not_move_is_an_error(output: dict[str, Any], says: 
 SNAPSHOT = {"bucket": "snapshots", "key": "drill/1", "bytes": 20512, "hash": "fe01cf57", "revision": 12, "keys": 9}
 
 
-def test_a_snapshot_is_told_with_what_was_verified() -> None:
-    with machine_answering(SENT, ended(SNAPSHOT)) as (edge, server, _):
-        taken = edge.take_snapshot(ONE, bucket="snapshots", key="drill/1")
+BEGUN = SnapshotBegun(ONE, "drill/1", datetime(2026, 11, 21, 12, tzinfo=UTC), COMMAND)
+
+
+def test_a_snapshot_is_begun_and_told_with_what_was_verified() -> None:
+    with machine_answering(SENT, ended("", "InProgress"), ended(SNAPSHOT)) as (edge, server, _):
+        assert edge.begin_snapshot(ONE, bucket="snapshots", key="drill/1") == COMMAND
+        taken = edge.snapshot(BEGUN, wait=True)
     assert taken == Snapshot("drill/1", 20512, "fe01cf57", 12)
     assert asked(server)["Parameters"] == {"action": ["snapshot"], "first": ["snapshots"], "second": ["drill/1"]}
 
 
+@pytest.mark.parametrize(("wait", "seconds"), [(True, 15), (False, 0)])
+def test_a_snapshot_that_is_under_way_is_none_yet_and_is_waited_for_in_its_first_seconds_only(
+    wait: bool, seconds: int
+) -> None:
+    with machine_answering(ended("", "InProgress")) as (edge, server, time):
+        assert edge.snapshot(BEGUN, wait=wait) is None
+        assert seconds - 1 <= sum(time.slept) <= seconds or not wait
+        assert wait or (time.slept, len(server.requests)) == ([], 1)
+
+
+def test_the_document_has_ended_a_snapshot_before_another_one_may_begin() -> None:
+    document = resources(CHECKOUT / "infra" / "cluster" / "template.yaml")["ControlPlaneDocument"]
+    (step,) = document["Properties"]["Content"]["mainSteps"]
+    delivered_s, sent_s = 30, 10
+    longest = timedelta(seconds=int(step["inputs"]["timeoutSeconds"]) + delivered_s + sent_s)
+    assert longest < SNAPSHOT_ENDS_WITHIN
+
+
+def test_whether_a_snapshot_has_failed_is_not_known_when_ssm_does_not_answer() -> None:
+    with machine_answering(json_error("ThrottlingException")) as (edge, _, _), pytest.raises(RetryableError):
+        edge.snapshot(BEGUN, wait=False)
+
+
 @pytest.mark.parametrize("changed", [{"key": "drill/2"}, {"bytes": 0}, {"hash": ""}, {"revision": None}])
 def test_a_snapshot_of_nothing_or_somewhere_else_is_none(changed: dict[str, Any]) -> None:
-    with machine_answering(SENT, ended(SNAPSHOT | changed)) as (edge, _, _), pytest.raises(RetryableError):
-        edge.take_snapshot(ONE, bucket="snapshots", key="drill/1")
+    with machine_answering(ended(SNAPSHOT | changed)) as (edge, _, _), pytest.raises(PermanentError):
+        edge.snapshot(BEGUN, wait=False)
+
+
+@pytest.mark.parametrize("how", ["Failed", "TimedOut", "Cancelled"])
+def test_a_snapshot_that_has_failed_has_failed_for_good(how: str) -> None:
+    failed = ended({"error": "no space left"}, how)
+    with machine_answering(failed) as (edge, _, _), pytest.raises(PermanentError, match="no space left"):
+        edge.snapshot(BEGUN, wait=True)
 
 
 def test_certificates_are_uploaded_for_one_instance_and_forgotten() -> None:

@@ -23,9 +23,11 @@ def pods(*items: dict[str, Any], more: str = "") -> Answer:
     return answer_json({"kind": "PodList", "metadata": {"continue": more} if more else {}, "items": list(items)})
 
 
-def pod_json(node_name: str | None, annotations: dict[str, str]) -> dict[str, Any]:
+def pod_json(node_name: str | None, annotations: dict[str, str], *, ready: str = "True") -> dict[str, Any]:
     metadata = {"namespace": "kube-system", "name": f"etcd-{node_name}", "uid": f"uid-{node_name}"}
-    return {"metadata": metadata | {"annotations": annotations}, "spec": {"nodeName": node_name} if node_name else {}}
+    status = {"conditions": [{"type": "ContainersReady", "status": "True"}, {"type": "Ready", "status": ready}]}
+    spec = {"nodeName": node_name} if node_name else {}
+    return {"metadata": metadata | {"annotations": annotations}, "spec": spec, "status": status}
 
 
 def edge(server: Server) -> KubernetesEdge:
@@ -35,9 +37,9 @@ def edge(server: Server) -> KubernetesEdge:
 def test_mirror_pods_of_etcd_are_read_page_by_page_and_no_others() -> None:
     others = pod_json(THREE, URL), pod_json(None, MIRROR), {"metadata": {"uid": "u"}, "spec": {"nodeName": TWO}}
     first = pods(pod_json(ONE, MIRROR | URL), *others, more="there-is-more")
-    with answering(first, pods(pod_json(TWO, MIRROR))) as server:
+    with answering(first, pods(pod_json(TWO, MIRROR, ready="False"))) as server:
         seen = edge(server).etcd_pods()
-    assert seen == (EtcdPod(ONE, "https://10.77.1.1:2379", f"uid-{ONE}"), EtcdPod(TWO, "", f"uid-{TWO}"))
+    assert seen == (EtcdPod(ONE, "https://10.77.1.1:2379", f"uid-{ONE}"), EtcdPod(TWO, "", f"uid-{TWO}", ready=False))
     paths = [urlsplit(request.path) for request in server.requests]
     assert [path.path for path in paths] == ["/api/v1/namespaces/kube-system/pods"] * 2
     assert [parse_qs(path.query)["labelSelector"] for path in paths] == [["component=etcd,tier=control-plane"]] * 2

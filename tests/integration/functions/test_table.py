@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from functions.cluster.etcd import SnapshotBegun
 from functions.cluster.facts import Abandoned, Absent, Case, Phase
 from functions.cluster.joining import Admission, JoinState
 from functions.cluster.machine import InstanceId
@@ -255,6 +256,24 @@ def test_which_control_plane_is_admitted_is_read_as_it_was_written(table: TableE
     item = {"pk": "control-plane", "sk": "admission", **said}
     clients("dynamodb").put_item(TableName="regrow-drill", Item={key: {"S": value} for key, value in item.items()})
     assert table.admission() == Admission(ONE, until, written_at)
+
+
+def test_of_snapshots_one_is_begun_at_a_time_until_it_ends_or_its_time_is_over(table: TableEdge) -> None:
+    later, until = NOW + timedelta(minutes=1), NOW + timedelta(minutes=3)
+    first, second = SnapshotBegun(ONE, "etcd/1.db", NOW), SnapshotBegun(TWO, "etcd/2.db", later)
+    assert table.snapshot_begun() == Absent()
+    assert table.begin_snapshot(first, now=NOW, until=until)
+    assert not table.begin_snapshot(first, now=NOW, until=until), "two passes of the same second"
+    assert not table.begin_snapshot(second, now=later, until=until)
+    assert table.snapshot_begun() == first
+    told = replace(first, command="0f6e1c52")
+    assert table.begin_snapshot(told, now=NOW, until=until)
+    table.end_snapshot(second)
+    assert table.snapshot_begun() == told
+    assert table.begin_snapshot(second, now=until, until=until + timedelta(minutes=3))
+    assert not table.begin_snapshot(told, now=until, until=until)
+    table.end_snapshot(second)
+    assert table.snapshot_begun() == Absent()
 
 
 def test_an_approval_comes_back_as_it_was_written_and_changes_only_as_it_was_read(table: TableEdge) -> None:

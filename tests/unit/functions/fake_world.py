@@ -14,7 +14,7 @@ from threading import RLock
 from typing import Any
 
 from functions.cluster.doubt import Doubt, Rung
-from functions.cluster.etcd import EtcdMember
+from functions.cluster.etcd import EtcdMember, SnapshotBegun
 from functions.cluster.facts import Abandoned, Case, Pause, Record
 from functions.cluster.joining import Admission, Approval, JoinRecord
 from functions.cluster.machine import Group, Instance, InstanceId, InstanceState, Member, Node, Pod, Role, Transition
@@ -62,9 +62,14 @@ class World:
     attachments: dict[str, str] = field(default_factory=dict)
     etcd: dict[str, EtcdMember] = field(default_factory=dict)  # by id; named after their machines
     elected_at: datetime = NOW  # until then etcd has no other leader than the one that was said to lead
+    etcd_pods_look_ready: bool = False  # whatever becomes of etcd in them
     lease: tuple[str, datetime] | None = None  # who is changing etcd's membership, and until when
     admission: Admission | None = None
     snapshots: list[tuple[datetime, str]] = field(default_factory=list)
+    snapshot_begun: SnapshotBegun | None = None
+    snapshot_begun_until: datetime = NOW
+    snapshot_takes: timedelta = timedelta(0)
+    snapshot_commands: dict[str, tuple[datetime, str]] = field(default_factory=dict)  # when each ends, and its key
     certificates_for: InstanceId | None = None  # what kubeadm's upload-certs has left, and for whom
     stuck: set[InstanceId] = field(default_factory=set)  # control planes whose kubeadm gets no further in etcd
     runs_elsewhere: set[str] = field(default_factory=set)  # names of members that no machine of ours runs

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from functions.cluster.doubt import Doubt, Impairment, Rung
-from functions.cluster.etcd import Etcd, EtcdMember, EtcdPod, Snapshot
+from functions.cluster.etcd import Etcd, EtcdMember, EtcdPod, Snapshot, SnapshotBegun
 from functions.cluster.facts import Abandoned, Absent, Case, Memory, Pause, Phase, Record, in_flight
 from functions.cluster.joining import Admission, Approval, JoinRecord, JoinState
 from functions.cluster.machine import (
@@ -33,7 +33,7 @@ from functions.cluster.machine import (
 )
 from functions.cluster.notice import Notice, ScheduledEvent
 from functions.cluster.radius import Brake
-from functions.errors import ConflictError, RefusedError, RetryableError
+from functions.errors import ConflictError, PermanentError, RefusedError, RetryableError
 from functions.messages import Look, Order, due
 from functions.remediate.outside import Answer, Blocked, Outside
 from tests.unit.functions.builders import CLUSTER, OUT_OF_SERVICE, SETTINGS, join
@@ -42,6 +42,8 @@ from tests.unit.functions.fake_world import Call, World
 CONTROL_PLANES_PLACE = -1
 _RUNS = (InstanceState.PENDING, InstanceState.RUNNING)
 HOOK_TIMEOUT = timedelta(minutes=10)
+COMMAND_ENDS = timedelta(minutes=2)
+WAITS_FOR_SNAPSHOT = timedelta(seconds=15)
 
 
 def outside_of(world: World) -> Outside:
@@ -346,7 +348,13 @@ class FakeKubernetes(_Edge):
     def etcd_pods(self) -> tuple[EtcdPod, ...]:
         with self.call("etcd_pods") as world:
             return tuple(
-                EtcdPod(node.name, f"https://{node.addresses[0]}:2379", f"etcd-of-{node.uid}")
+                EtcdPod(
+                    node.name,
+                    f"https://{node.addresses[0]}:2379",
+                    f"etcd-of-{node.uid}",
+                    ready=world.etcd_pods_look_ready
+                    or any(one.name == node.name and one.answers and node.ready for one in world.etcd.values()),
+                )
                 for node in world.nodes.values()
                 if node.control_plane
             )
@@ -611,6 +619,24 @@ class FakeTable(_Edge):
         with self.call("note_snapshot") as world:
             world.snapshots.append((at, snapshot.key))
 
+    def snapshot_begun(self) -> SnapshotBegun | Absent:
+        with self.call("snapshot_begun") as world:
+            return world.snapshot_begun or Absent()
+
+    def begin_snapshot(self, begun: SnapshotBegun, *, now: datetime, until: datetime) -> bool:
+        with self.call("write_snapshot_begun") as world:
+            there = world.snapshot_begun
+            over = there and there.key == begun.key if begun.command else world.snapshot_begun_until <= now
+            if there and not over:
+                return False
+            world.snapshot_begun, world.snapshot_begun_until = begun, until
+            return True
+
+    def end_snapshot(self, begun: SnapshotBegun) -> None:
+        with self.call("end_snapshot") as world:
+            if world.snapshot_begun and world.snapshot_begun.key == begun.key:
+                world.snapshot_begun = None
+
 
 class FakeCommands(_Edge):
     """Machines that run answer for etcd, as far as enough of its voters do; one that is silent restarts nothing."""
@@ -669,8 +695,22 @@ class FakeCommands(_Edge):
             for id_, one in world.etcd.items():
                 world.etcd[id_] = replace(one, leads=id_ == to.id)
 
-    def take_snapshot(self, on: InstanceId, *, bucket: str, key: str) -> Snapshot:
-        with self._run("take_snapshot", on):
+    def begin_snapshot(self, on: InstanceId, *, bucket: str, key: str) -> str:
+        with self._run("begin_snapshot", on) as world:
+            lasts = min(world.snapshot_takes, COMMAND_ENDS)
+            if any(ends > world.now for ends, _ in world.snapshot_commands.values()):
+                world.violations.append("two snapshots are under way at once")
+            command = f"command-{len(world.snapshot_commands)}"
+            world.snapshot_commands[command] = (world.now + lasts, key)
+            return command
+
+    def snapshot(self, begun: SnapshotBegun, *, wait: bool) -> Snapshot | None:
+        with self.call("snapshot") as world:
+            ends, key = world.snapshot_commands[begun.command]
+            if world.now + (WAITS_FOR_SNAPSHOT if wait else timedelta(0)) < ends:
+                return None
+            if world.snapshot_takes > COMMAND_ENDS:
+                raise PermanentError(f"snapshot on {begun.on}: Execution Timed Out")
             return Snapshot(key=key, size_bytes=1, hash="1", revision=1)
 
     def upload_certificates(self, on: InstanceId, *, for_instance: InstanceId) -> datetime:

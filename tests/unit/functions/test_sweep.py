@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from functions.cluster.facts import Phase
+from functions.cluster.facts import Phase, Unknown
 from functions.cluster.joining import JoinState
 from functions.cluster.machine import CONTROL_PLANE_LABEL, GROUP_TAG, ROLE_TAG, InstanceId, InstanceState, Node, Role
 from functions.errors import RetryableError
@@ -34,7 +34,9 @@ from tests.unit.functions.builders import (
     member,
     node,
     record,
+    said,
 )
+from tests.unit.functions.etcds import etcd_pod
 from tests.unit.functions.fake_world import Call
 from tests.unit.functions.fakes import outside_of
 from tests.unit.functions.worlds import CONTROL_PLANE, a_cluster, kill, let_go, settle
@@ -202,6 +204,40 @@ def test_a_control_plane_that_something_is_begun_about_has_the_line_looked_at(ch
 def test_whole_control_planes_are_looked_at_each_half_hour_and_in_between_never(minute: int) -> None:
     found_then = find_work(with_control_planes(), CLUSTER, SETTINGS.policy, now=NOW + timedelta(minutes=minute))
     assert [look.machine for look in found_then.looks] == ([LINE] if minute % 30 == 0 else [])
+
+
+def of_etcd(seen: Cluster) -> list[str]:
+    """Why the line is looked at in between."""
+    looks = find_work(seen, CLUSTER, SETTINGS.policy, now=BETWEEN).looks
+    return [look.reason for look in looks if look.machine == LINE]
+
+
+READY = tuple(etcd_pod(number) for number in range(3, 8))
+
+
+@pytest.mark.parametrize(
+    ("etcd_pods", "says"),
+    [
+        (READY, None),
+        ((*READY[:4], etcd_pod(7, ready=False)), f"etcd is not ready on {machine(7)}"),
+        (READY[1:], f"etcd is not ready on {THREE}"),
+        ((), None),  # it is none of kubeadm's
+        (Unknown("no answer"), None),
+    ],
+)
+def test_a_control_plane_whose_etcd_is_not_ready_has_etcd_looked_at_each_minute(
+    etcd_pods: Any, says: str | None
+) -> None:
+    assert of_etcd(with_control_planes(etcd_pods=etcd_pods)) == ([f"the sweep: {says}"] if says else [])
+
+
+@pytest.mark.parametrize(("minutes", "looked_at"), [(1, False), (5.5, False), (7, True)])
+def test_when_no_node_at_all_is_written_any_more_etcd_is_looked_at(minutes: float, looked_at: bool) -> None:
+    latest = BETWEEN - timedelta(minutes=minutes)
+    nodes = dict(with_control_planes().nodes)
+    nodes[ONE] = replace(nodes[ONE], conditions=said(latest))
+    nodes[TWO] = replace(nodes[TWO], conditions=said(latest - timedelta(minutes=9)))
+    assert bool(of_etcd(with_control_planes(nodes=nodes, etcd_pods=READY))) == looked_at
 
 
 def test_a_cluster_whose_control_planes_nobody_manages_has_no_line() -> None:
