@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from functions.cluster.assess import Kind, Verdict
 from functions.cluster.facts import Facts, Unknown
+from functions.cluster.optout import pauses_of
 from functions.remediate.plan import LATER, Plan
 
 
@@ -25,15 +26,15 @@ def guard(plan: Plan, verdict: Verdict, facts: Facts, *, max_in_flight: int) -> 
     """
     if not plan.touches:
         return None
+    subjects = {facts.cluster, facts.id, *([verdict.group.name] if verdict.group else [])}
+    for pause in pauses_of(facts):
+        if pause.holds(subjects, facts.at):
+            return Refusal(str(pause), None)
+
     if isinstance(facts.memory, Unknown):
         if verdict.kind is Kind.LEAVING and not plan.ends_a_drain:
             return None  # a cordon can be taken back; waiting for the table would cost the machine its notice
         return Refusal(f"the table cannot be read ({facts.memory.reason})", LATER)
-
-    subjects = {facts.cluster, facts.id, *([verdict.group.name] if verdict.group else [])}
-    for pause in facts.memory.pauses:
-        if pause.holds(subjects, facts.at):
-            return Refusal(str(pause), None)
 
     others = facts.memory.in_flight - {facts.id}
     if plan.opens_case and len(others) >= max_in_flight:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from functions.cluster import optout
 from functions.cluster.assess import Kind, Verdict, assess
 from functions.cluster.facts import Absent, Facts, Fleet, Memory, Record
 from functions.cluster.heed import heeded
@@ -20,11 +21,12 @@ from functions.remediate.outside import Outside
 from functions.remediate.planning import make_plan
 from functions.remediate.plans.control_plane import needs_pass
 from functions.remediate.reading import Cluster, control_planes, facts_of, read_cluster
-from functions.remediate.reconcile import ALERT_EVERY
-from functions.remediate.telling import alert_once
+from functions.remediate.reconcile import ALERT_EVERY, QUARANTINE_TOLD_EVERY
+from functions.remediate.telling import alert_once, tell_if_possible
 from functions.settings import Settings
 
 _SOON_AGAIN = timedelta(minutes=3)
+_MISREAD_TOLD = 10
 _ETCD_EVERY_MIN = 30  # a look at etcd although nothing seems to be wrong: for snapshots, and what nobody knows of
 
 
@@ -53,6 +55,7 @@ def run_sweep(outside: Outside, settings: Settings, *, now: datetime) -> Sweep:
         outside.table.remember(record)
     _resume_launches(cluster.groups, settings.cluster, outside, now=now)
     _approve_pending(outside)
+    _tell_misread(cluster, outside, now=now)
     outside.journal.tell(
         "sweep",
         looked_at=found.looked_at,
@@ -80,7 +83,8 @@ def _resume_launches(groups: tuple[Group, ...], cluster: str, outside: Outside, 
     over = [group for group in groups if group.launch_suspended_until and now >= group.launch_suspended_until]
     for group in over:
         try:
-            if any(pause.holds((cluster, group.name), now) for pause in outside.table.pauses()):
+            pauses = (*outside.table.pauses(), *optout.pauses_by_tags((group,), (), now))
+            if any(pause.holds((cluster, group.name), now) for pause in pauses):
                 continue
             outside.table.forget_abandoned(group.name)
             outside.autoscaling.resume_launch(group.name)
@@ -89,6 +93,18 @@ def _resume_launches(groups: tuple[Group, ...], cluster: str, outside: Outside, 
             outside.journal.count("resume_failed")
         else:
             outside.journal.tell("launch_resumed", group=group.name)
+
+
+def _tell_misread(cluster: Cluster, outside: Outside, *, now: datetime) -> None:
+    """Opt-outs that are not as they must be; not all at once, since a machine can write on its Node what it likes."""
+    wrong = optout.misread(cluster.groups, cluster.instances.values(), cluster.nodes, now)
+    for one in wrong[:_MISREAD_TOLD]:
+        subject = f"The pause of {one.of} is not understood"
+        holds = f"Until it is, nothing is done to {one.of}" if one.pause else "It holds nothing back"
+        text = f"The {one.source} of {one.of}: {one.wrong}. {holds}."
+        tell_if_possible(
+            outside, f"opt-out#{one.of}#{one.source}", subject, text, now=now, within=QUARANTINE_TOLD_EVERY
+        )
 
 
 def _approve_pending(outside: Outside) -> None:

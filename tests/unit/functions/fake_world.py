@@ -85,7 +85,8 @@ class World:
     places: dict[int, InstanceId] = field(default_factory=dict)
     records: dict[InstanceId, Record] = field(default_factory=dict)
     pauses: dict[str, Pause] = field(default_factory=dict)
-    said: dict[str, datetime] = field(default_factory=dict)
+    said: dict[str, datetime] = field(default_factory=dict)  # until when each counts as said
+    said_at: dict[str, datetime] = field(default_factory=dict)
     history: list[tuple[InstanceId, dict[str, object]]] = field(default_factory=list)
     passes: list[Look] = field(default_factory=list)
     later: list[Look] = field(default_factory=list)
