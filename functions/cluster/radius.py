@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from functions.cluster.doubt import Doubt
 from functions.cluster.machine import InstanceId
 
 BRAKE_HOLDS = timedelta(minutes=3)  # after it was last seen to be called for: kubelets come back one after another
@@ -51,9 +52,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Around:
-    """What one look at all machines says about repairing one of them."""
+    """What one look at all machines says about repairing one of them. `doubts` are those about all of them."""
 
     brakes: tuple[Brake, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
     refreshing: bool = False  # an instance refresh of its group is under way
 
 

@@ -21,7 +21,6 @@ from functions.cluster.heed import heeded
 from functions.cluster.joining import Admission
 from functions.cluster.machine import Group, InstanceId, InstanceState, Role
 from functions.cluster.optout import pauses_by_tags
-from functions.cluster.radius import Around, brakes
 from functions.errors import ConfigurationError, RetryableError
 from functions.messages import CONTROL_PLANE, Look, Order
 from functions.remediate.act import Outcome, act
@@ -37,7 +36,7 @@ from functions.remediate.plans.control_plane import (
     plan_snapshot,
     urgency,
 )
-from functions.remediate.reading import Cluster, control_planes, facts_of, read_cluster, sightings
+from functions.remediate.reading import Cluster, around_of, control_planes, facts_of, read_cluster
 from functions.remediate.reconcile import GIVE_UP_AFTER_TRIES, Judgement, carry_out, judged, try_again, write_down
 from functions.remediate.telling import LASTS_FOR, tell_if_it_lasts, tell_if_possible
 from functions.settings import Settings
@@ -102,8 +101,7 @@ def judgements(
             ending = end_of_admission(facts, seen) if verdict.kind is not Kind.HELD else ()
             plan = Plan((*ending, *make_plan(verdict, facts, settings.policy).steps))
         if plan.rung:
-            around = Around(brakes(sightings(cluster, now), settings.policy.limits, now))
-            facts = replace(facts, around=around)
+            facts = replace(facts, around=around_of(cluster, settings.policy.limits, now=now))
         yield judged(facts, verdict, plan, settings)
     plan = plan_snapshot(seen, every)
     if plan.steps:

@@ -11,6 +11,7 @@ from functions.cluster.facts import Facts, Memory, Unknown
 from functions.cluster.machine import Instance, InstanceId, Role
 from functions.cluster.optout import pauses_of
 from functions.cluster.policy import Policy
+from functions.cluster.radius import Around
 from functions.remediate.plan import LATER, Plan
 
 _HOUR = timedelta(hours=1)
@@ -62,17 +63,19 @@ def _of_a_rung(
     if isinstance(facts.around, Unknown):
         return Refusal(f"how the other machines are is unknown ({facts.around.reason})", LATER, "they can all be seen")
     group, zone = verdict.group, facts.instance.zone if isinstance(facts.instance, Instance) else ""
-    for brake in (*facts.around.brakes, *memory.brakes):
+    for brake in facts.around.brakes:
         if brake.holds(group.name if group else None, zone, facts.at):
             return Refusal(brake.reason, None, brake.lifted_by, about=f"brake {brake.scope}")
     repair = repair_of(group, policy.repair)
-    busy = memory.in_flight | frozenset(doubt.instance for doubt in memory.doubts if _climbs(doubt, repair, facts))
+    busy = memory.in_flight | frozenset(
+        doubt.instance for doubt in facts.around.doubts if _climbs(doubt, repair, facts)
+    )
     if rung is not Rung.RESTART and len(busy - {facts.id}) >= max_in_flight:
         return _in_flight(busy - {facts.id}, max_in_flight)
-    return _of_its_group(verdict, facts, memory, policy) if rung is Rung.REPLACE else None
+    return _of_its_group(verdict, facts, facts.around, policy) if rung is Rung.REPLACE else None
 
 
-def _of_its_group(verdict: Verdict, facts: Facts, memory: Memory, policy: Policy) -> Refusal | None:
+def _of_its_group(verdict: Verdict, facts: Facts, around: Around, policy: Policy) -> Refusal | None:
     """Say what keeps a group from replacing one of its machines."""
     group, member = verdict.group, verdict.member
     if group is None or member is None:
@@ -80,13 +83,13 @@ def _of_its_group(verdict: Verdict, facts: Facts, memory: Memory, policy: Policy
     if suspended := [process for process in _NEEDED_TO_REPLACE if process in group.suspended]:
         lifted = f"aws autoscaling resume-processes --auto-scaling-group-name {group.name}"
         return Refusal(f"{', '.join(suspended)} of {group.name} is suspended", None, lifted)
-    if not isinstance(facts.around, Unknown) and facts.around.refreshing:
+    if around.refreshing:
         return Refusal(f"an instance refresh of {group.name} is under way", None, "its end")
     if member.protected and group.role is Role.WORKER:
         return Refusal("somebody protects it from scale-in", None, "taking the protection off, or ending it by hand")
     lately = [
         doubt.instance
-        for doubt in memory.doubts
+        for doubt in around.doubts
         if doubt.group == group.name
         and doubt.instance != facts.id
         and any(one.rung is Rung.REPLACE and facts.at - one.at < _HOUR for one in doubt.tried)

@@ -469,9 +469,8 @@ class FakeTable(_Edge):
             joins = (world.joins[instance],) if instance in world.joins else ()
             approvals = (world.approvals[instance],) if instance in world.approvals else ()
             case, record = world.cases.get(instance), world.records.get(instance)
-            brakes = tuple(brake for brake in world.brakes.values() if brake.until > now)
-            doubts = tuple(world.doubts.values())
-            return Memory(case, record, pauses, flying, joins, approvals, tuple(world.abandoned), doubts, brakes)
+            doubt = world.doubts.get(instance)
+            return Memory(case, record, pauses, flying, joins, approvals, tuple(world.abandoned), doubt)
 
     def cases(self) -> tuple[Case, ...]:
         with self.call("cases") as world:
