@@ -9,8 +9,10 @@ from datetime import timedelta
 from enum import Enum
 from typing import TypeVar
 
+from functions.cluster.doubt import LADDER_IS, Repair, Wait, ladder_of
 from functions.cluster.draining import DrainPolicy, Found, Overdue
 from functions.cluster.policy import Policy, Rebalance
+from functions.cluster.radius import Limits
 from functions.errors import ConfigurationError
 
 Choice = TypeVar("Choice", bound=Enum)
@@ -99,11 +101,27 @@ class Settings:
                 join_deadline=read.seconds("REGROW_JOIN_DEADLINE_S", 480, 30, 7200),
                 drain=_drain_policy(read),
                 rebalance=read.choice("REGROW_REBALANCE", Rebalance.CORDON),
+                repair=_repair(read),
+                limits=Limits(
+                    group_share=read.number("REGROW_UNWELL_PERCENT", 20, 1, 100) / 100,
+                    group_floor=read.number("REGROW_UNWELL_FLOOR", 1, 0, 100),
+                    replaced_an_hour=read.number("REGROW_REPLACED_AN_HOUR", 3, 0, 100),
+                ),
             ),
         )
         if read.wrong:
             raise ConfigurationError("; ".join(read.wrong) + ". `make deploy` sets them from the remediator's stack.")
         return settings
+
+
+def _repair(read: _Reader) -> Repair:
+    usual = Repair()
+    return Repair(
+        impaired_after=read.seconds("REGROW_IMPAIRED_AFTER_S", int(usual.impaired_after.total_seconds()), 5, 86_400),
+        silent_after=read.seconds("REGROW_SILENT_AFTER_S", int(usual.silent_after.total_seconds()), 5, 86_400),
+        impaired=read.ladder("REGROW_LADDER_IMPAIRED", usual.impaired),
+        silent=read.ladder("REGROW_LADDER_SILENT", usual.silent),
+    )
 
 
 def _drain_policy(read: _Reader) -> DrainPolicy:
@@ -174,6 +192,14 @@ class _Reader:
             *others, last = (str(one.value) for one in type(default))
             self.wrong.append(f"{name} is {text!r}; it must be {', '.join(others)} or {last}")
             return default
+
+    def ladder(self, name: str, default: tuple[Wait, ...]) -> tuple[Wait, ...]:
+        text = self._text(name)
+        found = ladder_of(text) if text else default
+        if found is None:
+            self.wrong.append(f"{name} is {text!r}; it must be {LADDER_IS}")
+            return default
+        return found
 
     def labels(self, name: str) -> tuple[tuple[str, str], ...]:
         text = self._text(name)

@@ -9,6 +9,7 @@ What proves what (EC2 user guide, instance lifecycle; Kubernetes, non-graceful n
   answer knew other machines of the cluster.
 - pending, running: arriving while Auto Scaling has not put it into service, or its joining is not ended; leaving when
   Auto Scaling takes it out, or AWS has announced that it will be taken; else healthy.
+- in service, and its kubelet is silent or says that it cannot run pods: doubtful (`trouble.py` says what counts).
 - standby, detaching, in a warm pool: parked. Somebody wants it out of service, running or stopped.
 - a read that failed: nothing at all. Held.
 """
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 
+from functions.cluster.doubt import Trouble
 from functions.cluster.facts import Absent, Facts, Fleet, Memory, Record, Unknown
 from functions.cluster.machine import (
     Group,
@@ -33,6 +35,7 @@ from functions.cluster.machine import (
     instance_of_provider_id,
 )
 from functions.cluster.notice import Cause, Notice
+from functions.cluster.trouble import trouble_of
 
 RECORD_MIN_AGE = timedelta(minutes=10)  # EC2 is eventually consistent: a new id may be unknown for a while
 NEW_FOR = timedelta(minutes=10)  # an instance without a Node that no launch hook has held is new for this long
@@ -45,6 +48,7 @@ class Kind(Enum):
     LEAVING = "leaving"
     ARRIVING = "arriving"
     PARKED = "parked"
+    DOUBTFUL = "doubtful"
     HEALTHY = "healthy"
     FOREIGN = "foreign"
     HELD = "held"
@@ -56,8 +60,8 @@ class Verdict:
 
     `gone_for_good` is true only for a dead machine that cannot start again. `may_change` is true for a held
     machine when another look could tell more, `quarantined` when what is known of it contradicts itself. `notice` is
-    what a leaving machine leaves for, or before. `control_plane` says that it is judged with
-    all others of those. `group` and `member` are set when they are known.
+    what a leaving machine leaves for, or before, `trouble` what a doubtful one is in. `control_plane` says that it is
+    judged with all others of those. `group` and `member` are set when they are known.
     """
 
     kind: Kind
@@ -69,6 +73,7 @@ class Verdict:
     quarantined: bool = False
     notice: Notice | None = None
     control_plane: bool = False
+    trouble: Trouble | None = None
 
     def waits(self, transition: Transition) -> bool:
         """Whether a hook of this transition holds the machine."""
@@ -145,6 +150,8 @@ def _by_state(facts: Facts, memory: Memory | None, group: Group | None, member: 
                 return Verdict(Kind.LEAVING, str(notice), group, member, notice=notice)
             if arriving:
                 return Verdict(Kind.ARRIVING, arriving, group, member)
+            if state is InstanceState.RUNNING and member and member.in_service and (trouble := trouble_of(facts)):
+                return Verdict(Kind.DOUBTFUL, str(trouble), group, member, trouble=trouble)
             return Verdict(Kind.HEALTHY, f"EC2: {state.value}", group, member)
 
 

@@ -9,9 +9,11 @@ from enum import Enum
 from functools import cached_property
 from typing import TypeVar
 
+from functions.cluster.doubt import Doubt, Impairment
 from functions.cluster.joining import Approval, JoinRecord
 from functions.cluster.machine import Group, Instance, InstanceId, Member, Node, Pod, Role, Target
 from functions.cluster.notice import Notice, ScheduledEvent
+from functions.cluster.radius import Around, Brake
 from functions.errors import ConfigurationError, RetryableError
 
 Fact = TypeVar("Fact")
@@ -99,7 +101,10 @@ class Abandoned:
 
 @dataclass(frozen=True)
 class Memory:
-    """What the table knows that matters to one machine. `joins` are its launches' join records, the latest last."""
+    """What the table knows that matters to one machine. `joins` are its launches' join records, the latest last.
+
+    `doubts` and `brakes` are the whole cluster's.
+    """
 
     case: Case | None
     record: Record | None
@@ -108,6 +113,8 @@ class Memory:
     joins: tuple[JoinRecord, ...] = ()
     approvals: tuple[Approval, ...] = ()
     abandoned: tuple[Abandoned, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
+    brakes: tuple[Brake, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -149,6 +156,9 @@ class Facts:
     notice: Notice | None = None  # what of all that was announced counts now, see `heed`
     scheduled: tuple[ScheduledEvent, ...] | Unknown = Unknown("EC2 was not asked for scheduled events")
     nodes_ready: Mapping[InstanceId, bool] | Unknown = Unknown("the Nodes of the group were not asked for")
+    renewed_at: datetime | Absent | Unknown = Absent()  # when its kubelet renewed its lease last
+    impairments: tuple[Impairment, ...] | Unknown = ()  # what of EC2's status checks fails; asked for beside silence
+    around: Around | Unknown = Unknown("the other machines were not looked at")
 
     @property
     def case(self) -> Case | None:
@@ -158,6 +168,16 @@ class Facts:
     @property
     def joins(self) -> tuple[JoinRecord, ...]:
         return self.memory.joins if isinstance(self.memory, Memory) else ()
+
+    @property
+    def record(self) -> Record | None:
+        return self.memory.record if isinstance(self.memory, Memory) else None
+
+    @property
+    def doubt(self) -> Doubt | None:
+        """What is remembered of trouble that it was in, and of what was tried."""
+        doubts = self.memory.doubts if isinstance(self.memory, Memory) else ()
+        return next((doubt for doubt in doubts if doubt.instance == self.id), None)
 
     @property
     def abandoned(self) -> tuple[Abandoned, ...]:
@@ -177,5 +197,6 @@ class Facts:
     @property
     def unknowns(self) -> tuple[str, ...]:
         """The reasons of every fact that could not be read, in the order of the fields."""
-        fields = (self.instance, self.fleet, self.memory, self.node, self.pods, self.attachments, self.targets)
+        seen = (self.instance, self.fleet, self.memory, self.node, self.pods, self.attachments, self.targets)
+        fields = (*seen, self.renewed_at, self.impairments)
         return tuple(fact.reason for fact in fields if isinstance(fact, Unknown))

@@ -137,6 +137,7 @@ class Member:
     id: InstanceId
     lifecycle_state: str  # e.g. InService, Terminating:Wait (Auto Scaling user guide, instance lifecycle)
     health: str  # Healthy or Unhealthy, in Auto Scaling's opinion
+    protected: bool = False  # from scale-in
 
     @property
     def in_service(self) -> bool:
@@ -185,6 +186,7 @@ class Group:
     suspended: frozenset[str] = frozenset()  # names of Auto Scaling processes, such as Launch
     launch_suspended_until: datetime | None = None  # by us; from our tag on the group
     api_target_group: str | None = None  # ARN; of control planes, which Regrow registers and Auto Scaling does not
+    tags: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def load_balancers(self) -> tuple[str, ...]:
@@ -220,6 +222,18 @@ class Taint:
 
 
 @dataclass(frozen=True)
+class Condition:
+    """One condition of a Node: its state in words, since when, and when it was last said."""
+
+    type: str
+    status: str  # True, False or Unknown
+    reason: str = ""
+    message: str = ""
+    since: datetime | None = None
+    said_at: datetime | None = None
+
+
+@dataclass(frozen=True)
 class Node:
     """A Node as the API server showed it."""
 
@@ -234,7 +248,12 @@ class Node:
     labels: dict[str, str]
     annotations: dict[str, str]
     created_at: datetime | None = None
-    reported_at: datetime | None = None  # when its kubelet last wrote how it is
+    conditions: tuple[Condition, ...] = ()
+
+    @property
+    def reported_at(self) -> datetime | None:
+        """When its kubelet last wrote how it is."""
+        return next((one.said_at for one in self.conditions if one.type == "Ready"), None)
 
     @property
     def control_plane(self) -> bool:

@@ -26,6 +26,8 @@ from functions.cluster.machine import (
 )
 from functions.edges.aws import code, speaking_to
 
+_REFRESHING = frozenset({"Pending", "InProgress", "Cancelling", "RollbackInProgress", "Baking"})
+
 
 class AutoScalingEdge:
     """`client` is a boto3 Auto Scaling client."""
@@ -56,6 +58,23 @@ class AutoScalingEdge:
         for hook in self._hooks_that_hold(instance, group, transition):
             with speaking_to("Auto Scaling", "RecordLifecycleActionHeartbeat"), _no_action_is_success():
                 self._client.record_lifecycle_action_heartbeat(**hook)
+
+    def replace(self, instance: InstanceId, group: str) -> bool:
+        """End it only as long as it is in service in that group. Its terminate hooks hold it as for any other end."""
+        with speaking_to("Auto Scaling", "DescribeAutoScalingInstances"):
+            seen = self._client.describe_auto_scaling_instances(InstanceIds=[instance])["AutoScalingInstances"]
+        if not any(one["LifecycleState"] == "InService" and one["AutoScalingGroupName"] == group for one in seen):
+            return False
+        with speaking_to("Auto Scaling", "TerminateInstanceInAutoScalingGroup"):
+            self._client.terminate_instance_in_auto_scaling_group(
+                InstanceId=instance, ShouldDecrementDesiredCapacity=False
+            )
+        return True
+
+    def refreshing(self, group: str) -> bool:
+        with speaking_to("Auto Scaling", "DescribeInstanceRefreshes"):
+            latest = self._client.describe_instance_refreshes(AutoScalingGroupName=group, MaxRecords=1)
+        return any(one["Status"] in _REFRESHING for one in latest["InstanceRefreshes"])
 
     def suspend_launch(self, group: str, reason: str, *, until: datetime) -> None:
         """Tag first: a suspension without an end would last until a person finds it."""
@@ -127,7 +146,12 @@ def _group(raw: dict[str, Any], cluster: str, warm_pool: list[dict[str, Any]]) -
         role=role_of(tags),
         desired=raw["DesiredCapacity"],
         members=tuple(
-            Member(InstanceId(member["InstanceId"]), member["LifecycleState"], member["HealthStatus"])
+            Member(
+                InstanceId(member["InstanceId"]),
+                member["LifecycleState"],
+                member["HealthStatus"],
+                protected=member.get("ProtectedFromScaleIn", False),
+            )
             for member in [*raw["Instances"], *warm_pool]
         ),
         target_groups=tuple(raw.get("TargetGroupARNs", [])),
@@ -135,6 +159,7 @@ def _group(raw: dict[str, Any], cluster: str, warm_pool: list[dict[str, Any]]) -
         suspended=frozenset(process["ProcessName"] for process in raw.get("SuspendedProcesses", [])),
         launch_suspended_until=_moment(tags.get(SUSPENDED_UNTIL_TAG)),
         api_target_group=tags.get(API_TARGET_GROUP_TAG),
+        tags=tags,
     )
 
 

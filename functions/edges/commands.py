@@ -1,6 +1,7 @@
-"""SSM Run Command: what a healthy control plane does for us, with the one document that the cluster has for that.
+"""SSM Run Command: what machines do for us, with the two documents that the cluster has for that: one of what a healthy
+control plane does with etcd and kubeadm, one that restarts what hangs on any machine.
 
-The document runs the machine's own program (infra/node/etcd.py), which prints one JSON object. An output is read, never
+A document runs the machine's own program (infra/node), which prints one JSON object. An output is read, never
 logged: of one that is of no use, only the end of its last line is told.
 """
 
@@ -27,8 +28,11 @@ WITHIN_S = {
     "snapshot": 15.0,  # one of a large database takes longer: its outcome is asked for later
     "upload-certificates": 15.0,
     "forget-certificates": 6.0,
+    "restart-kubelet": 12.0,
+    "restart-runtime": 12.0,
 }
 """For one command, its sending included. Together they fit into a pass."""
+_OF_ANY_MACHINE = frozenset({"restart-kubelet", "restart-runtime"})
 _FIRST_POLL_AFTER_S = 0.2
 _LONGEST_POLL_S = 1.0
 _DELIVERED_WITHIN_S = 30  # the least that SendCommand takes; what has not begun by then never does
@@ -61,9 +65,12 @@ class CommandsEdge:
     ) -> None:
         self._client = client
         self._instances_arn = instances_arn(beside_arn)
-        self._document = f"regrow-{cluster}-control-plane"
+        self._cluster = cluster
         self._clock = clock
         self._sleep = sleep
+
+    def restart(self, on: InstanceId, service: str) -> None:
+        self._run(_restarted, on, f"restart-{service}")
 
     def etcd(self, on: InstanceId) -> Etcd:
         return self._run(_etcd, on, "members")
@@ -110,13 +117,14 @@ class CommandsEdge:
 
     def _send(self, on: InstanceId, action: str, *arguments: str) -> str:
         """Send a command and return its id."""
+        document = f"regrow-{self._cluster}-{'machine' if action in _OF_ANY_MACHINE else 'control-plane'}"
         for argument in arguments:
             if not _ARGUMENT.fullmatch(argument):
-                raise PermanentError(f"{action} on {on}: {self._document} takes no such argument as {argument!r}")
+                raise PermanentError(f"{action} on {on}: {document} takes no such argument as {argument!r}")
         named = dict(zip(("first", "second"), ([argument] for argument in arguments), strict=False))
         with speaking_to("SSM", f"SendCommand {action} to {on}"):
             command: str = self._client.send_command(
-                DocumentName=self._document,
+                DocumentName=document,
                 InstanceIds=[on],
                 Parameters={"action": [action], **named},
                 TimeoutSeconds=_DELIVERED_WITHIN_S,
@@ -245,6 +253,10 @@ def _refusal(answer: Mapping[str, Any]) -> str | None:
     if not _flag(answer, "removed"):
         _text(answer, "reason", least=1)  # that it is gone already
     return None
+
+
+def _restarted(answer: Mapping[str, Any]) -> str:
+    return _text(answer, "restarted", least=1)
 
 
 def _leader(answer: Mapping[str, Any]) -> tuple[str, str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
 
+from functions.cluster.doubt import Impairment
 from functions.cluster.facts import Absent
 from functions.cluster.machine import CLUSTER_TAG, Instance, InstanceId, InstanceState
 from functions.cluster.notice import SPOT_WARNS, Cause, Notice, ScheduledEvent
@@ -86,6 +87,18 @@ class Ec2Edge:
             marked = [raw for page in pages for raw in page["SpotInstanceRequests"] if raw.get("InstanceId")]
         return {InstanceId(raw["InstanceId"]): _interruption(raw, now) for raw in marked}
 
+    def impairments(self, instances: Iterable[InstanceId]) -> Mapping[InstanceId, tuple[Impairment, ...]]:
+        """At most 100 instances. One that EC2 no longer knows fails all: the next look is without it."""
+        with speaking_to("EC2", "DescribeInstanceStatus"):
+            pages = self._client.get_paginator("describe_instance_status").paginate(InstanceIds=list(instances))
+            statuses = [status for page in pages for status in page["InstanceStatuses"]]
+        found = {InstanceId(status["InstanceId"]): _impairments(status) for status in statuses}
+        return {instance: failing for instance, failing in found.items() if failing}
+
+    def reboot(self, instance: InstanceId) -> None:
+        with speaking_to("EC2", "RebootInstances"):
+            self._client.reboot_instances(InstanceIds=[instance])
+
     def console_output(self, instance: InstanceId) -> str:
         with speaking_to("EC2", "GetConsoleOutput"):
             answer = self._client.get_console_output(InstanceId=instance, Latest=False)
@@ -115,6 +128,20 @@ def _events(status: dict[str, Any]) -> tuple[ScheduledEvent, ...]:
         for event in status.get("Events", [])
         if "NotBefore" in event
     )
+
+
+def _impairments(status: dict[str, Any]) -> tuple[Impairment, ...]:
+    """Return the checks that fail. One that is initialising, or of which EC2 has too little data, fails not."""
+    checks = (("system", "SystemStatus"), ("instance", "InstanceStatus"), ("ebs", "AttachedEbsStatus"))
+    return tuple(
+        Impairment(check, _since(status[key]))
+        for check, key in checks
+        if status.get(key, {}).get("Status") == "impaired"
+    )
+
+
+def _since(check: dict[str, Any]) -> datetime | None:
+    return min((one["ImpairedSince"] for one in check.get("Details", []) if "ImpairedSince" in one), default=None)
 
 
 def _interruption(request: dict[str, Any], now: datetime) -> Notice:

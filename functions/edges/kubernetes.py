@@ -30,6 +30,7 @@ from functions.remediate.outside import Blocked
 
 _FINISHED_PHASES = frozenset({"Succeeded", "Failed"})
 _NODES_A_PAGE = 100  # some 15 KB each
+_NODE_LEASES = "kube-node-lease"
 _MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 _ETCD_PODS = "component=etcd,tier=control-plane"  # kubeadm's labels of its static pod
 _ETCD_URL_ANNOTATION = "kubeadm.kubernetes.io/etcd.advertise-client-urls"
@@ -67,6 +68,18 @@ class KubernetesEdge:
     def attachments_of(self, node_name: str) -> tuple[str, ...]:
         found = self._api.list("list VolumeAttachments", "StorageV1Api", "list_volume_attachment")
         return tuple(raw["metadata"]["name"] for raw in found if raw["spec"]["nodeName"] == node_name)
+
+    def renewed_at(self, node_name: str) -> datetime | Absent:
+        try:
+            read = "read_namespaced_lease"
+            return _renewed_at(self._api.ask("get Lease", "CoordinationV1Api", read, node_name, _NODE_LEASES))
+        except NotFoundError:
+            return Absent()
+
+    def renewals(self) -> dict[str, datetime]:
+        found = self._api.list("list Leases", "CoordinationV1Api", "list_namespaced_lease", namespace=_NODE_LEASES)
+        seen = ((raw["metadata"]["name"], _renewed_at(raw)) for raw in found)
+        return {name: renewed_at for name, renewed_at in seen if isinstance(renewed_at, datetime)}
 
     def etcd_pods(self) -> tuple[EtcdPod, ...]:
         """Only mirrors of static pods that are on a Node: of any other pod, whoever made it chose the labels."""
@@ -159,6 +172,10 @@ def _raw_taints(taints: Iterable[Taint]) -> list[dict[str, str]]:
         for taint in taints
     )
     return [{name: text for name, text in one.items() if text is not None} for one in raw]
+
+
+def _renewed_at(raw: dict[str, Any]) -> datetime | Absent:
+    return _moment(raw.get("spec", {}).get("renewTime")) or Absent()
 
 
 def _pod(raw: dict[str, Any]) -> Pod:

@@ -19,9 +19,10 @@ from threading import Lock
 from typing import Any
 
 from functions.cluster.facts import Absent
-from functions.cluster.machine import Node, Taint
+from functions.cluster.machine import Condition, Node, Taint
 from functions.errors import ConfigurationError, ConflictError, RetryableError
 
+_LONGEST_MESSAGE = 300
 PARALLEL = 64  # an eviction mostly waits: the API server lists budgets up to its next progress request, each 100 ms
 
 
@@ -161,15 +162,14 @@ class KubernetesApi:
 
 def node_of(raw: dict[str, Any]) -> Node:
     metadata, spec, status = raw["metadata"], raw.get("spec", {}), raw.get("status", {})
-    ready: dict[str, str] = next((one for one in status.get("conditions", []) if one["type"] == "Ready"), {})
-    reported_at = ready.get("lastHeartbeatTime")
+    conditions = tuple(_condition(one) for one in status.get("conditions", []))
     return Node(
         name=metadata["name"],
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
         provider_id=spec.get("providerID", ""),
         addresses=tuple(address["address"] for address in status.get("addresses", [])),
-        ready=ready.get("status") == "True",
+        ready=any(one.type == "Ready" and one.status == "True" for one in conditions),
         unschedulable=spec.get("unschedulable", False),
         taints=tuple(
             Taint(taint["key"], taint["effect"], taint.get("value"), taint.get("timeAdded"))
@@ -178,8 +178,25 @@ def node_of(raw: dict[str, Any]) -> Node:
         labels=metadata.get("labels", {}),
         annotations=metadata.get("annotations", {}),
         created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
-        reported_at=datetime.fromisoformat(reported_at) if reported_at else None,
+        conditions=conditions,
     )
+
+
+def _condition(raw: dict[str, Any]) -> Condition:
+    """The message only of what is not as it should be: of each of thousands of Nodes the rest says the same."""
+    well = raw["status"] == ("True" if raw["type"] == "Ready" else "False")
+    return Condition(
+        type=raw["type"],
+        status=raw["status"],
+        reason=raw.get("reason", ""),
+        message="" if well else raw.get("message", "")[:_LONGEST_MESSAGE],
+        since=_moment(raw.get("lastTransitionTime")),
+        said_at=_moment(raw.get("lastHeartbeatTime")),
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 @contextmanager

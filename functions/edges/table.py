@@ -12,6 +12,8 @@
     key       SHA-256     which launch a client key was let through for; only the approver writes it
     abandoned GROUP#INSTANCE  a launch that was given up, since the last one of its group that joined
     pause     SUBJECT     a person's word to leave a cluster, a group or a machine alone
+    doubt     INSTANCE    a machine in trouble, or that was lately, and what was tried
+    brake     SCOPE       machines that are left alone because too many are in trouble at once
     said      KEY         what a person has been told already
     history#INSTANCE  TIME    what passes did and why
 
@@ -27,15 +29,18 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from functions.cluster.doubt import Doubt, Rung, Try
 from functions.cluster.etcd import Snapshot, SnapshotBegun
 from functions.cluster.facts import Abandoned, Absent, Case, Memory, Pause, Phase, Record, in_flight
 from functions.cluster.joining import Admission, Approval, JoinRecord, JoinState
 from functions.cluster.machine import InstanceId, Role
+from functions.cluster.radius import Brake
 from functions.edges.aws import code, speaking_to
 from functions.errors import ConflictError, RefusedError
 
 HISTORY_KEPT = timedelta(days=30)
 ABANDONED_KEPT = timedelta(days=1)
+DOUBT_KEPT = timedelta(days=1)  # after it was last written; a machine that was replaced counts for an hour
 _HOUR = timedelta(hours=1)
 _CONTROL_PLANE = "control-plane"
 
@@ -59,6 +64,8 @@ class TableEdge:
             joins=joins,
             approvals=self.approvals_of(instance) if joins else (),
             abandoned=self.abandoned(now=now) if may_join else (),
+            doubts=self.doubts(now=now),
+            brakes=self.brakes(now=now),
         )
 
     def joins(self) -> tuple[JoinRecord, ...]:
@@ -316,6 +323,36 @@ class TableEdge:
     def unsay(self, key: str) -> None:
         self._delete("said", key)
 
+    def doubts(self, *, now: datetime) -> tuple[Doubt, ...]:
+        """DynamoDB deletes expired items late, so the time is read as well."""
+        return tuple(_doubt(item) for item in self._query("doubt") if item["expires_at"] > now.timestamp())
+
+    def note_doubt(self, doubt: Doubt, *, at: datetime) -> None:
+        item = {
+            "pk": "doubt",
+            "sk": doubt.instance,
+            "group": doubt.group,
+            "since": doubt.since.isoformat(),
+            "tried": " ".join(f"{one.rung.value}@{one.at.isoformat()}" for one in doubt.tried) or None,
+            "calm_since": doubt.calm_since.isoformat() if doubt.calm_since else None,
+            "expires_at": int((at + DOUBT_KEPT).timestamp()),
+        }
+        self._put(_without_none(item))
+
+    def forget_doubt(self, instance: InstanceId) -> None:
+        self._delete("doubt", instance)
+
+    def brakes(self, *, now: datetime) -> tuple[Brake, ...]:
+        found = (
+            Brake(item["sk"], item["reason"], datetime.fromisoformat(item["until"])) for item in self._query("brake")
+        )
+        return tuple(brake for brake in found if brake.until > now)
+
+    def note_brake(self, brake: Brake) -> None:
+        expires_at = int((brake.until + _HOUR).timestamp())
+        item = {"pk": "brake", "sk": brake.scope, "reason": brake.reason, "until": brake.until.isoformat()}
+        self._put(item | {"expires_at": expires_at})
+
     def write_history(self, instance: InstanceId, at: datetime, entry: dict[str, object]) -> None:
         self._put(
             {
@@ -420,6 +457,17 @@ def _case(item: dict[str, Any]) -> Case:
         group=item.get("group"),
         node_name=item.get("node_name"),
         role=Role(item.get("role", Role.WORKER.value)),
+    )
+
+
+def _doubt(item: dict[str, Any]) -> Doubt:
+    tries = (text.partition("@") for text in item.get("tried", "").split())
+    return Doubt(
+        instance=InstanceId(item["sk"]),
+        group=item["group"],
+        since=datetime.fromisoformat(item["since"]),
+        tried=tuple(Try(Rung(rung), datetime.fromisoformat(at)) for rung, _, at in tries),
+        calm_since=_moment(item.get("calm_since")),
     )
 
 

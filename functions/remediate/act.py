@@ -28,6 +28,7 @@ from functions.remediate.plan import (
     Fence,
     ForgetAbandoned,
     ForgetCertificates,
+    ForgetDoubt,
     GiveUpLaunch,
     Heartbeat,
     JoinLoadBalancers,
@@ -35,18 +36,23 @@ from functions.remediate.plan import (
     LookAgain,
     Mint,
     MoveLeader,
+    NoteDoubt,
     OpenCase,
     Plan,
+    Reboot,
     Release,
     RemoveMember,
+    Replace,
+    RestartService,
     Restore,
     Revoke,
     Step,
     SuspendLaunch,
     TakeSnapshot,
+    TellDoubt,
     UploadCertificates,
 )
-from functions.remediate.steps import drain, etcd, hooks, joining, node, serving, volumes
+from functions.remediate.steps import drain, etcd, hooks, joining, node, repair, serving, volumes
 from functions.remediate.steps.waiting import Unchanged, Waiting
 from functions.settings import Settings
 
@@ -161,6 +167,18 @@ def _take(step: Step, facts: Facts, outside: Outside, settings: Settings, at: da
             outside.table.close_case(step.instance)
             if step.forget:
                 outside.table.forget(step.instance)
+        case NoteDoubt():
+            outside.table.note_doubt(step.doubt, at=at)
+        case ForgetDoubt():
+            outside.table.forget_doubt(step.instance)
+        case RestartService():
+            repair.restart(step, outside, at=at)
+        case Reboot():
+            repair.reboot(step, outside, at=at)
+        case Replace():
+            return repair.replace(step, outside, at=at)
+        case TellDoubt():
+            return repair.tell(step, outside, at=at)
         case LookAgain():
             return Waiting(step.reason, step.after)
         case _:

@@ -20,10 +20,10 @@ from functions.cluster.facts import Absent, Facts, Fleet, Memory, Unknown, known
 from functions.cluster.heed import heeded
 from functions.cluster.joining import Admission
 from functions.cluster.machine import Group, InstanceId, InstanceState, Role
+from functions.cluster.radius import Around, brakes
 from functions.errors import ConfigurationError, RetryableError
 from functions.messages import CONTROL_PLANE, Look, Order
 from functions.remediate.act import Outcome, act
-from functions.remediate.guards import guard
 from functions.remediate.observe import observe
 from functions.remediate.outside import Outside
 from functions.remediate.plan import AT_ONCE, LATER, Plan
@@ -36,8 +36,8 @@ from functions.remediate.plans.control_plane import (
     plan_snapshot,
     urgency,
 )
-from functions.remediate.reading import Cluster, control_planes, facts_of, read_cluster
-from functions.remediate.reconcile import GIVE_UP_AFTER_TRIES, Judgement, carry_out, try_again, write_down
+from functions.remediate.reading import Cluster, control_planes, facts_of, read_cluster, sightings
+from functions.remediate.reconcile import GIVE_UP_AFTER_TRIES, Judgement, carry_out, judged, try_again, write_down
 from functions.remediate.telling import LASTS_FOR, tell_if_it_lasts, tell_if_possible
 from functions.settings import Settings
 
@@ -91,7 +91,7 @@ def judgements(
         yield _of_cluster(plan, verdict, whole, outside, settings, now)
     roughly = [(machine, *_rough(machine, cluster, whole, settings, now)) for machine in control_planes(cluster)]
     for machine, facts, verdict in sorted(roughly, key=lambda one: (urgency(one[2], one[1]), one[0])):
-        if not needs_pass(facts, verdict, seen):
+        if not needs_pass(facts, verdict, settings.policy.repair, seen):
             continue
         read = observe(machine, settings.cluster, outside, now=now, told=facts.told, line=Role.CONTROL_PLANE)
         facts = replace(read, notice=heeded(read, settings.policy))
@@ -100,7 +100,10 @@ def judgements(
         if verdict.kind in (Kind.HEALTHY, Kind.PARKED, Kind.FOREIGN, Kind.HELD):
             ending = end_of_admission(facts, seen) if verdict.kind is not Kind.HELD else ()
             plan = Plan((*ending, *make_plan(verdict, facts, settings.policy).steps))
-        yield Judgement(facts, verdict, plan, guard(plan, verdict, facts, max_in_flight=settings.max_in_flight))
+        if plan.rung:
+            around = Around(brakes(sightings(cluster, now), settings.policy.limits, now))
+            facts = replace(facts, around=around)
+        yield judged(facts, verdict, plan, settings)
     plan = plan_snapshot(seen, every)
     if plan.steps:
         verdict = Verdict(Kind.HEALTHY, "nothing else is to be done")
@@ -237,7 +240,7 @@ def _of_cluster(
     """What is to be done about no machine in particular."""
     memory = known(lambda: Memory(None, None, outside.table.pauses(), frozenset()))
     facts = Facts(settings.cluster, CONTROL_PLANE, now, Absent(), fleet, memory)
-    return Judgement(facts, verdict, plan, guard(plan, verdict, facts, max_in_flight=settings.max_in_flight))
+    return judged(facts, verdict, plan, settings)
 
 
 def _keep_hooks(cluster: Cluster, outside: Outside, settings: Settings, clock: Callable[[], datetime]) -> None:

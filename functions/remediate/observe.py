@@ -12,6 +12,7 @@ from functions.cluster.facts import Absent, Facts, Fleet, Memory, Phase, Record,
 from functions.cluster.identity import match
 from functions.cluster.machine import Instance, InstanceId, InstanceState, Node, Role, instance_of_provider_id
 from functions.cluster.notice import Cause, Notice, ScheduledEvent
+from functions.cluster.trouble import trouble_of
 from functions.remediate.outside import Kubernetes, Outside
 
 _ENDED = frozenset({InstanceState.TERMINATED, InstanceState.STOPPED})
@@ -31,8 +32,9 @@ def observe(
 
     Kubernetes is asked only about machines that belong to the cluster, for pods only when the machine is on its way out
     or has ended, for its volumes only when it has: most events of an account are about machines that are none of ours.
-    A control plane is read whole only in its line. Load balancers are asked when it leaves, and EC2 for what it has
-    scheduled when somebody has spoken of such.
+    EC2's status checks are asked for only beside a kubelet that is silent or not well. A control plane is read whole
+    only in its line. Load balancers are asked when it leaves, and EC2 for what it has scheduled when somebody has
+    spoken of such.
     """
     with ThreadPoolExecutor(max_workers=3) as together:
         instance = together.submit(known, lambda: outside.ec2.instance(machine))
@@ -47,13 +49,16 @@ def observe(
         load_balancers = _load_balancers(facts) if leaving else ()
         ask = (lambda: outside.load_balancing.targets(machine, load_balancers)) if load_balancers else tuple
         targets = together.submit(known, ask)
+        heard = together.submit(_heard, facts, outside)
         if isinstance(facts.node, Node) and (ended or (leaving and facts.node.draining_since(now))):
             name = facts.node.name  # of one that is not closed for new work yet, pods are the next pass's
             pods = together.submit(known, lambda: outside.kubernetes.pods_on(name))
             if ended:
                 facts = replace(facts, attachments=known(lambda: outside.kubernetes.attachments_of(name)))
             facts = replace(facts, pods=pods.result())
-        facts = replace(facts, targets=targets.result())
+        facts = replace(facts, targets=targets.result(), renewed_at=heard.result())
+    if trouble_of(facts):
+        facts = replace(facts, impairments=known(lambda: outside.ec2.impairments((machine,)).get(machine, ())))
     if _may_be_whole(facts):
         facts = replace(
             facts, nodes_ready=known(lambda: readiness(outside.kubernetes.nodes(), outside.table.records()))
@@ -115,6 +120,18 @@ def _is_control_plane(facts: Facts) -> bool:
     place = facts.fleet.place_of(facts.id) if isinstance(facts.fleet, Fleet) else None
     tagged = isinstance(facts.instance, Instance) and facts.instance.role is Role.CONTROL_PLANE
     return tagged or (place is not None and place[0].role is Role.CONTROL_PLANE)
+
+
+def _heard(facts: Facts, outside: Outside) -> datetime | Absent | Unknown:
+    """When its kubelet said last that it lives; of one that should not be running nobody asks."""
+    node = facts.node
+    if (
+        isinstance(node, Node)
+        and isinstance(facts.instance, Instance)
+        and facts.instance.state is InstanceState.RUNNING
+    ):
+        return known(lambda: outside.kubernetes.renewed_at(node.name))
+    return Absent()
 
 
 def _may_be_whole(facts: Facts) -> bool:

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from functions.cluster.doubt import Doubt, Impairment
 from functions.cluster.etcd import Etcd, EtcdMember, EtcdPod, Snapshot, SnapshotBegun
 from functions.cluster.facts import Abandoned, Absent, Case, Memory, Pause, Record
 from functions.cluster.joining import Admission, JoinRecord
 from functions.cluster.machine import Group, Instance, InstanceId, Node, Pod, Target, Transition
 from functions.cluster.notice import Notice, ScheduledEvent
+from functions.cluster.radius import Brake
 from functions.messages import Look, Order
 
 
@@ -50,6 +52,12 @@ class Ec2(Protocol):
     def spot_interruptions(self, *, now: datetime) -> Mapping[InstanceId, Notice]:
         """Every Spot instance of the account that is marked to be taken, with one paged call."""
 
+    def impairments(self, instances: Iterable[InstanceId]) -> Mapping[InstanceId, tuple[Impairment, ...]]:
+        """Which of EC2's status checks fail for these; one that passes all of them is not in it."""
+
+    def reboot(self, instance: InstanceId) -> None:
+        """Ask for it; EC2 does not say whether it happens. The instance stays `running`."""
+
     def console_output(self, instance: InstanceId) -> str:
         """The end of what the machine said while it booted; empty when EC2 has nothing yet."""
 
@@ -65,6 +73,12 @@ class AutoScaling(Protocol):
 
     def heartbeat(self, instance: InstanceId, group: str, transition: Transition) -> None:
         """Let the hooks that hold the instance now wait their time anew; none is success."""
+
+    def replace(self, instance: InstanceId, group: str) -> bool:
+        """End the instance and have another one started, if the group has it in service right now; return whether."""
+
+    def refreshing(self, group: str) -> bool:
+        """Whether an instance refresh of the group is under way."""
 
     def suspend_launch(self, group: str, reason: str, *, until: datetime) -> None:
         """Tag the group with reason and end, then suspend its Launch process."""
@@ -106,6 +120,12 @@ class Kubernetes(Protocol):
 
     def attachments_of(self, node_name: str) -> tuple[str, ...]: ...
 
+    def renewed_at(self, node_name: str) -> datetime | Absent:
+        """When the kubelet renewed its Node's lease last."""
+
+    def renewals(self) -> Mapping[str, datetime]:
+        """The same of all Nodes, by name."""
+
     def etcd_pods(self) -> tuple[EtcdPod, ...]:
         """The static pods of etcd as the API server mirrors them."""
 
@@ -133,7 +153,10 @@ class Kubernetes(Protocol):
 
 
 class Commands(Protocol):
-    """What a control plane's own machine does with etcd and kubeadm. Never ask one that is dead or on its way out."""
+    """What a machine does for us. Of etcd and kubeadm never ask one that is dead or on its way out."""
+
+    def restart(self, on: InstanceId, service: str) -> None:
+        """Restart `kubelet` or `runtime` there. Raises RetryableError when the machine does not say that it did."""
 
     def etcd(self, on: InstanceId) -> Etcd:
         """The members as a linearizable read lists them, with what each answered about itself."""
@@ -212,6 +235,17 @@ class Table(Protocol):
 
     def note_snapshot(self, snapshot: Snapshot, *, at: datetime) -> None: ...
 
+    def doubts(self, *, now: datetime) -> tuple[Doubt, ...]:
+        """Machines that are in trouble, and those that were lately."""
+
+    def note_doubt(self, doubt: Doubt, *, at: datetime) -> None: ...
+
+    def forget_doubt(self, instance: InstanceId) -> None: ...
+
+    def brakes(self, *, now: datetime) -> tuple[Brake, ...]:
+        """Those that hold."""
+
+    def note_brake(self, brake: Brake) -> None: ...
     def snapshot_begun(self) -> SnapshotBegun | Absent: ...
 
     def begin_snapshot(self, begun: SnapshotBegun, *, now: datetime, until: datetime) -> bool:

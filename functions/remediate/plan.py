@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
+from functions.cluster.doubt import Doubt, Rung
 from functions.cluster.etcd import EtcdMember
 from functions.cluster.machine import InstanceId, Pod, Role, Transition
 from functions.cluster.notice import Notice
@@ -306,6 +307,55 @@ class CloseCase:
 
 
 @dataclass(frozen=True)
+class NoteDoubt:
+    """Write down that the machine is in trouble, or since when it has been out of it."""
+
+    doubt: Doubt
+    reason: str
+
+
+@dataclass(frozen=True)
+class ForgetDoubt:
+    """It has been well for long: what was tried counts no more."""
+
+    instance: InstanceId
+    reason: str
+
+
+@dataclass(frozen=True)
+class RestartService:
+    """Have the machine restart its kubelet, or its container runtime. One that cannot be reached was tried, too."""
+
+    doubt: Doubt
+    service: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Reboot:
+    """Have EC2 reboot the machine."""
+
+    doubt: Doubt
+    reason: str
+
+
+@dataclass(frozen=True)
+class Replace:
+    """Ask Auto Scaling to end the machine and to start another one, if it is in service there at that very moment."""
+
+    doubt: Doubt
+    reason: str
+
+
+@dataclass(frozen=True)
+class TellDoubt:
+    """Tell a person, once a day, that the machine is in trouble and nothing more is tried."""
+
+    instance: InstanceId
+    reason: str
+
+
+@dataclass(frozen=True)
 class LookAgain:
     """Nothing more can be done now."""
 
@@ -317,7 +367,8 @@ Step = (
     OpenCase | Cordon | Fence | Restore | DeletePods | Evict | DeleteOverdue | LeaveLoadBalancers | JoinLoadBalancers
     | AwaitDetach | DeleteNode | CompleteHook | Heartbeat | Release | Mint | Revoke | Approve | GiveUpLaunch
     | Admit | UploadCertificates | ForgetCertificates | TakeSnapshot | MoveLeader | RemoveMember | AwaitQuorum
-    | CountAbandoned | SuspendLaunch | ForgetAbandoned | AwaitReplacement | CloseCase | LookAgain
+    | CountAbandoned | SuspendLaunch | ForgetAbandoned | AwaitReplacement | CloseCase
+    | NoteDoubt | ForgetDoubt | RestartService | Reboot | Replace | TellDoubt | LookAgain
 )  # fmt: skip
 
 
@@ -336,6 +387,19 @@ class Plan:
     def ends_a_drain(self) -> bool:
         """Whether pods are given up that are still there."""
         return any(isinstance(step, DeleteOverdue | Release) for step in self.steps)
+
+    @property
+    def rung(self) -> Rung | None:
+        """What it tries on a doubtful machine, None when it tries nothing."""
+        for step in self.steps:
+            match step:
+                case RestartService():
+                    return Rung.RESTART
+                case Reboot():
+                    return Rung.REBOOT
+                case Replace():
+                    return Rung.REPLACE
+        return None
 
     @property
     def touches(self) -> bool:

@@ -33,6 +33,7 @@ from functions.remediate.plan import (
 )
 from functions.remediate.plans.arriving import SERVING_WITHIN, arriving
 from functions.remediate.plans.dead import dead
+from functions.remediate.plans.doubtful import calm, doubtful
 from functions.remediate.plans.hooks import heartbeats
 from functions.remediate.plans.leaving import leaving
 
@@ -48,8 +49,10 @@ def make_plan(verdict: Verdict, facts: Facts, policy: Policy) -> Plan:
             return Plan(arriving(verdict, facts, join_until(facts, policy)))
         case Kind.PARKED:
             return Plan((*_revoke(verdict, facts), *_parked(verdict, facts)))
+        case Kind.DOUBTFUL:
+            return Plan((*_revoke(verdict, facts), *doubtful(verdict, facts, policy.repair)))
         case Kind.HEALTHY:
-            return Plan((*_revoke(verdict, facts), *_healthy(verdict, facts)))
+            return Plan((*_revoke(verdict, facts), *calm(facts), *_healthy(verdict, facts)))
         case Kind.HELD if verdict.may_change:
             return Plan((*keep_hooks(verdict, facts).steps, LookAgain(LATER, verdict.reason)))
         case Kind.FOREIGN:

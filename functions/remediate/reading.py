@@ -7,16 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from functions.cluster.doubt import Doubt, Impairment
 from functions.cluster.etcd import EtcdPod
 from functions.cluster.facts import Absent, Case, Facts, Fleet, Memory, Record, Unknown, known
 from functions.cluster.identity import match
 from functions.cluster.joining import JoinRecord
-from functions.cluster.machine import Group, Instance, InstanceId, Node, Role
+from functions.cluster.machine import Group, Instance, InstanceId, InstanceState, Member, Node, Role
 from functions.cluster.notice import Cause, Notice, ScheduledEvent
+from functions.cluster.radius import Around, Brake, Limits, Sighting, brakes
+from functions.cluster.trouble import trouble_of
+from functions.errors import RetryableError
 from functions.remediate.outside import Outside
+
+ASKED_AT_MOST = 100  # instances that one DescribeInstanceStatus names (EC2 API reference)
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,10 @@ class Cluster:
     joins: Mapping[InstanceId, tuple[JoinRecord, ...]]
     announced: Mapping[InstanceId, Notice]
     scheduled: Mapping[InstanceId, tuple[ScheduledEvent, ...]] | Unknown
+    renewals: Mapping[str, datetime] | Unknown = field(default_factory=dict)  # when each Node's lease was
+    doubts: tuple[Doubt, ...] = ()
+    brakes: tuple[Brake, ...] = ()
+    impairments: Mapping[InstanceId, tuple[Impairment, ...]] | Unknown = field(default_factory=dict)
     etcd_pods: tuple[EtcdPod, ...] | Unknown = ()
     unread: str | None = None  # why part of it could not be read and is empty here
     api_silent: bool = False  # that part is Kubernetes'
@@ -54,6 +64,9 @@ def read_cluster(outside: Outside, cluster: str, *, now: datetime) -> Cluster:
         all_joins = together.submit(known, lambda: _by_machine(outside.table.joins()))
         interruptions = together.submit(known, lambda: outside.ec2.spot_interruptions(now=now))
         events = together.submit(known, outside.ec2.all_scheduled_events)
+        renewals = together.submit(known, outside.kubernetes.renewals)
+        doubts = together.submit(known, lambda: outside.table.doubts(now=now))
+        held = together.submit(known, lambda: outside.table.brakes(now=now))
     groups, nodes, instances, cases = listed.result(), all_nodes.result(), fleet.result(), open_cases.result()
     records, joins = all_records.result(), all_joins.result()
     announced, scheduled = interruptions.result(), events.result()
@@ -61,10 +74,12 @@ def read_cluster(outside: Outside, cluster: str, *, now: datetime) -> Cluster:
         if isinstance(part, Unknown):  # what is dead is found without; events mostly bring these
             outside.journal.tell("announcements_unread", reason=part.reason)
             outside.journal.count("announcements_unread")
-    unread = (part.reason for part in (instances, cases, records, joins, nodes) if isinstance(part, Unknown))
+    remembered, braked = doubts.result(), held.result()
+    parts = (instances, cases, records, joins, nodes, remembered, braked)
+    unread = next((part.reason for part in parts if isinstance(part, Unknown)), None)
     there = {} if isinstance(instances, Unknown) else instances
     recorded = () if isinstance(records, Unknown) else records
-    return Cluster(
+    seen = Cluster(
         groups=groups,
         instances=there,
         nodes={} if isinstance(nodes, Unknown) else match(nodes, there.values(), recorded),
@@ -73,10 +88,55 @@ def read_cluster(outside: Outside, cluster: str, *, now: datetime) -> Cluster:
         joins={} if isinstance(joins, Unknown) else joins,
         announced={} if isinstance(announced, Unknown) else announced,
         scheduled=scheduled,
+        renewals=renewals.result(),
+        doubts=() if isinstance(remembered, Unknown) else remembered,
+        brakes=() if isinstance(braked, Unknown) else braked,
         etcd_pods=etcd_pods.result(),
-        unread=next(unread, None),
+        unread=unread,
         api_silent=isinstance(nodes, Unknown),
     )
+    return replace(seen, impairments=_impairments(seen, outside, now))
+
+
+def _impairments(
+    cluster: Cluster, outside: Outside, now: datetime
+) -> Mapping[InstanceId, tuple[Impairment, ...]] | Unknown:
+    """Ask EC2 only about machines in trouble. When they are so many, it is not one of them that is at fault."""
+    doubted = [one.instance for one in sightings(cluster, now) if one.doubted]
+    if not doubted or len(doubted) > ASKED_AT_MOST:
+        return {}
+    return known(lambda: outside.ec2.impairments(doubted))
+
+
+def sightings(cluster: Cluster, now: datetime) -> tuple[Sighting, ...]:
+    """Return each machine that is meant to serve, as this reading saw it."""
+    fleet = Fleet(cluster.groups, others_known=True)
+    return tuple(
+        _sighting(facts_of(member.id, cluster, group.cluster, now, fleet), group, member)
+        for group in cluster.groups
+        for member in group.members
+        if not member.parked
+    )
+
+
+def _sighting(facts: Facts, group: Group, member: Member) -> Sighting:
+    instance = facts.instance
+    serves = isinstance(instance, Instance) and instance.state is InstanceState.RUNNING and member.in_service
+    doubted = serves and trouble_of(facts) is not None
+    zone = instance.zone if isinstance(instance, Instance) else ""
+    return Sighting(member.id, group.name, zone, doubted=doubted, unwell=doubted or not serves)
+
+
+def look_around(outside: Outside, cluster: str, group: Group | None, limits: Limits, *, now: datetime) -> Around:
+    """Say what the state of all other machines means for repairing one of a group.
+
+    Raises RetryableError when they cannot all be seen: then nobody knows how many are in trouble.
+    """
+    seen = read_cluster(outside, cluster, now=now)
+    if seen.unread or isinstance(seen.renewals, Unknown):
+        raise RetryableError(seen.unread or str(seen.renewals))
+    refreshing = group is not None and outside.autoscaling.refreshing(group.name)
+    return Around(brakes(sightings(seen, now), limits, now), refreshing)
 
 
 def _by_machine(joins: tuple[JoinRecord, ...]) -> Mapping[InstanceId, tuple[JoinRecord, ...]]:
@@ -87,6 +147,7 @@ def _by_machine(joins: tuple[JoinRecord, ...]) -> Mapping[InstanceId, tuple[Join
 
 
 def facts_of(machine: InstanceId, cluster: Cluster, name: str, now: datetime, fleet: Fleet) -> Facts:
+    node = cluster.nodes.get(machine)
     return Facts(
         cluster=name,
         id=machine,
@@ -94,12 +155,32 @@ def facts_of(machine: InstanceId, cluster: Cluster, name: str, now: datetime, fl
         instance=cluster.instances.get(machine, Absent()),
         fleet=fleet,
         memory=Memory(  # pauses and machines in flight are weighed by the pass
-            cluster.cases.get(machine), cluster.records.get(machine), (), frozenset(), cluster.joins.get(machine, ())
+            cluster.cases.get(machine),
+            cluster.records.get(machine),
+            (),
+            frozenset(),
+            cluster.joins.get(machine, ()),
+            doubts=cluster.doubts,
+            brakes=cluster.brakes,
         ),
-        node=cluster.nodes.get(machine, Absent()),
+        node=node or Absent(),
+        renewed_at=_renewed_at(node, cluster),
+        impairments=_of_one(machine, cluster.impairments),
         told=_told(machine, cluster, now),
         scheduled=cluster.scheduled if isinstance(cluster.scheduled, Unknown) else cluster.scheduled.get(machine, ()),
     )
+
+
+def _renewed_at(node: Node | None, cluster: Cluster) -> datetime | Absent | Unknown:
+    if isinstance(cluster.renewals, Unknown):
+        return cluster.renewals
+    return cluster.renewals.get(node.name, Absent()) if node else Absent()
+
+
+def _of_one(
+    machine: InstanceId, impairments: Mapping[InstanceId, tuple[Impairment, ...]] | Unknown
+) -> tuple[Impairment, ...] | Unknown:
+    return impairments if isinstance(impairments, Unknown) else impairments.get(machine, ())
 
 
 def _told(machine: InstanceId, cluster: Cluster, now: datetime) -> Notice | None:

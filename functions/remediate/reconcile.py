@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from functions.cluster.assess import Kind, Verdict, assess
-from functions.cluster.facts import Facts
+from functions.cluster.facts import Facts, known
 from functions.cluster.heed import heeded
 from functions.cluster.machine import Node
 from functions.cluster.notice import Notice
@@ -20,6 +20,7 @@ from functions.remediate.observe import observe
 from functions.remediate.outside import Outside
 from functions.remediate.plan import AT_ONCE, Plan
 from functions.remediate.planning import keep_hooks, make_plan
+from functions.remediate.reading import look_around
 from functions.remediate.telling import alert_once
 from functions.settings import Settings
 
@@ -46,7 +47,17 @@ def judge(look: Look, outside: Outside, settings: Settings, *, now: datetime) ->
     facts = replace(seen, notice=heeded(seen, settings.policy))
     verdict = assess(facts)
     plan = make_plan(verdict, facts, settings.policy)
-    return Judgement(facts, verdict, plan, guard(plan, verdict, facts, max_in_flight=settings.max_in_flight))
+    if plan.rung:
+        limits = settings.policy.limits
+        around = known(lambda: look_around(outside, settings.cluster, verdict.group, limits, now=now))
+        facts = replace(facts, around=around)
+    return judged(facts, verdict, plan, settings)
+
+
+def judged(facts: Facts, verdict: Verdict, plan: Plan, settings: Settings) -> Judgement:
+    """Put a plan before the guards."""
+    refusal = guard(plan, verdict, facts, max_in_flight=settings.max_in_flight, policy=settings.policy)
+    return Judgement(facts, verdict, plan, refusal)
 
 
 def run_pass(look: Look, outside: Outside, settings: Settings, clock: Callable[[], datetime]) -> Judgement:
@@ -159,7 +170,9 @@ def _record(look: Look, judgement: Judgement, outcome: Outcome, outside: Outside
         "then": outcome.reason,
     }
     outside.table.write_history(look.machine, now, entry)
-    if judgement.refusal:
+    if refusal := judgement.refusal:
         subject = f"{look.machine} is {verdict.kind.value} and left alone"
-        text = f"{verdict.reason}. Not acted on: {judgement.refusal.reason}. Regrow looks again by itself."
-        alert_once(outside, f"refused#{look.machine}", subject, text, now=now, within=ALERT_EVERY)
+        lifted_by = f" What would lift that: {refusal.lifted_by}." if refusal.lifted_by else ""
+        text = f"{verdict.reason}. Not acted on: {refusal.reason}.{lifted_by} Regrow looks again by itself."
+        key = f"refused#{refusal.about or look.machine}"
+        alert_once(outside, key, subject, text, now=now, within=ALERT_EVERY)

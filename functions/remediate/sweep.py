@@ -6,6 +6,7 @@ down healthy machines so that they are known again when EC2 has forgotten them. 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -15,29 +16,38 @@ from functions.cluster.facts import Absent, Facts, Fleet, Memory, Record
 from functions.cluster.heed import heeded
 from functions.cluster.machine import Group, Instance, InstanceId, InstanceState, Node, Role
 from functions.cluster.policy import Policy
+from functions.cluster.radius import Brake, brakes
+from functions.cluster.trouble import reported
 from functions.errors import ConfigurationError, RetryableError
 from functions.messages import CONTROL_PLANE, Look, Order
 from functions.remediate.outside import Outside
 from functions.remediate.planning import make_plan
 from functions.remediate.plans.control_plane import needs_pass
-from functions.remediate.reading import Cluster, control_planes, facts_of, read_cluster
+from functions.remediate.reading import Cluster, control_planes, facts_of, read_cluster, sightings
 from functions.remediate.reconcile import ALERT_EVERY
-from functions.remediate.telling import alert_once
+from functions.remediate.telling import alert_once, tell_if_possible
 from functions.settings import Settings
 
 _SOON_AGAIN = timedelta(minutes=3)
+_REPORTED_FOR = timedelta(minutes=5)  # pressure comes and goes
+_NAMED = 20
+OF_THE_CLUSTER = InstanceId("cluster")  # whose history is kept under this name
 _ETCD_EVERY_MIN = 30  # a look at etcd although nothing seems to be wrong: for snapshots, and what nobody knows of
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What one sweep found: the machines that need a pass, the new records, and why it stopped short, if it did."""
+    """What one sweep found: the machines that need a pass, the new records, and why it stopped short, if it did.
+
+    `brakes` are those that this sweep calls for.
+    """
 
     looked_at: int
     looks: tuple[Look, ...] = ()
     records: tuple[Record, ...] = ()
     held: str | None = None
     api_silent: bool = False
+    brakes: tuple[Brake, ...] = ()
 
 
 def run_sweep(outside: Outside, settings: Settings, *, now: datetime) -> Sweep:
@@ -52,6 +62,9 @@ def run_sweep(outside: Outside, settings: Settings, *, now: datetime) -> Sweep:
         outside.queues.look_now(*(Order(look, f"sweep-{look.machine}-{now:%Y%m%dT%H%M}") for look in found.looks))
     for record in found.records:
         outside.table.remember(record)
+    for brake in found.brakes:
+        _hold(brake, outside, settings, now=now)
+    _tell_reported(cluster, outside, now=now)
     _resume_launches(cluster.groups, settings.cluster, outside, now=now)
     _approve_pending(outside)
     outside.journal.tell(
@@ -60,6 +73,7 @@ def run_sweep(outside: Outside, settings: Settings, *, now: datetime) -> Sweep:
         looks={look.machine: look.reason for look in found.looks},
         records=len(found.records),
         held=found.held,
+        brakes={brake.scope: brake.reason for brake in found.brakes},
     )
     outside.journal.count("sweep_held" if found.held else "sweep")
     if found.held:
@@ -74,6 +88,29 @@ def _tell_held(found: Sweep, outside: Outside, settings: Settings, *, now: datet
         return
     subject = f"The sweep of {settings.cluster} holds"
     alert_once(outside, "sweep-held", subject, found.held or "", now=now, within=ALERT_EVERY)
+
+
+def _hold(brake: Brake, outside: Outside, settings: Settings, *, now: datetime) -> None:
+    """Write down that machines of this scope are left alone for now, and tell a person, not once for each of them."""
+    outside.table.note_brake(brake)
+    outside.journal.count("brake")
+    subject = f"Machines of {settings.cluster} are in trouble and left alone: {brake.scope}"
+    text = f"{brake.reason}. None of them is restarted, rebooted or replaced on a doubt; {brake.lifted_by}."
+    if tell_if_possible(outside, f"refused#brake {brake.scope}", subject, text, now=now, within=ALERT_EVERY):
+        outside.table.write_history(OF_THE_CLUSTER, now, {"brake": brake.scope, "reason": brake.reason, "then": text})
+
+
+def _tell_reported(cluster: Cluster, outside: Outside, *, now: datetime) -> None:
+    """What is reported of Nodes (pressure, a read-only disk, …) is for a person: one alert a day for each kind."""
+    lasting: defaultdict[str, list[str]] = defaultdict(list)
+    for machine, node in sorted(cluster.nodes.items()):
+        for condition in reported(node):
+            if condition.since and now - condition.since >= _REPORTED_FOR:
+                lasting[condition.type].append(f"{machine} since {condition.since:%FT%TZ}: {condition.message}")
+    for kind, machines in lasting.items():
+        more = f"\nand {len(machines) - _NAMED} more" if len(machines) > _NAMED else ""
+        text = "\n".join(machines[:_NAMED]) + f"{more}\nNothing is done about a machine because of this alone."
+        tell_if_possible(outside, f"condition#{kind}", f"{kind} is reported", text, now=now, within=timedelta(days=1))
 
 
 def _resume_launches(groups: tuple[Group, ...], cluster: str, outside: Outside, *, now: datetime) -> None:
@@ -128,6 +165,7 @@ def find_work(cluster: Cluster, name: str, policy: Policy, *, now: datetime) -> 
     records: list[Record] = []
     control_plane = set(control_planes(cluster))
     because: str | None = None
+    braked = brakes(sightings(cluster, now), policy.limits, now)
     fleet, alone = (Fleet(cluster.groups, others_known=known_too) for known_too in (True, False))
     for machine in machines:
         others = any(instance != machine for instance in cluster.instances)
@@ -135,12 +173,16 @@ def find_work(cluster: Cluster, name: str, policy: Policy, *, now: datetime) -> 
         facts = replace(seen, notice=heeded(seen, policy))
         if machine in control_plane:
             verdict = assess(facts, Role.CONTROL_PLANE)
-            if because is None and needs_pass(facts, verdict):
+            if verdict.kind is Kind.DOUBTFUL and _is_braked(verdict, facts, (*braked, *cluster.brakes)):
+                continue
+            if because is None and needs_pass(facts, verdict, policy.repair):
                 because = f"{machine} is {verdict.kind.value}: {verdict.reason}"
             if record := _new_record(verdict, facts, Role.CONTROL_PLANE):
                 records.append(record)
             continue
         verdict = assess(facts)
+        if verdict.kind is Kind.DOUBTFUL and _is_braked(verdict, facts, (*braked, *cluster.brakes)):
+            continue
         if reason := _needs_pass(verdict, facts, cluster, policy):
             looks.append(Look(machine, f"the sweep: {reason}", notice=facts.notice))
         if record := _new_record(verdict, facts, Role.WORKER):
@@ -148,7 +190,12 @@ def find_work(cluster: Cluster, name: str, policy: Policy, *, now: datetime) -> 
     because = because or seems_ill(cluster.etcd_pods, cluster.nodes.values(), at=now)
     if control_plane and (because or now.minute % _ETCD_EVERY_MIN == 0):
         looks.insert(0, Look(CONTROL_PLANE, f"the sweep: {because or 'etcd is looked at from time to time'}"))
-    return Sweep(len(machines), tuple(looks), tuple(records))
+    return Sweep(len(machines), tuple(looks), tuple(records), brakes=braked)
+
+
+def _is_braked(verdict: Verdict, facts: Facts, held: tuple[Brake, ...]) -> bool:
+    zone = facts.instance.zone if isinstance(facts.instance, Instance) else ""
+    return any(brake.holds(verdict.group.name if verdict.group else None, zone, facts.at) for brake in held)
 
 
 def _cannot_wait(machine: InstanceId, cluster: Cluster) -> str | None:

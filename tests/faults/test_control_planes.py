@@ -17,7 +17,7 @@ from functions.messages import CONTROL_PLANE as LINE
 from functions.messages import Look
 from functions.remediate.control_planes import run_control_plane
 from tests.faults.driving import at, run_for, run_to_end, with_another_pass_at
-from tests.unit.functions.builders import CLUSTER, NOW, ONE, SETTINGS, machine, pause
+from tests.unit.functions.builders import CLUSTER, NOW, ONE, SETTINGS, machine, pause, said
 from tests.unit.functions.etcds import address, etcd_member, unstarted
 from tests.unit.functions.fake_world import Call, Crash, World
 from tests.unit.functions.fakes import outside_of
@@ -641,7 +641,7 @@ def test_an_alarm_is_told_although_every_pod_of_etcd_looks_well_when_nothing_can
     world = in_between_half_hours()
     for id_, one in world.etcd.items():
         world.etcd[id_] = replace(one, alarms=("NOSPACE",) if one.name == THIRD else ())
-    world.nodes = {name: replace(one, reported_at=world.now) for name, one in world.nodes.items()}
+    world.nodes = {name: replace(one, conditions=said(world.now)) for name, one in world.nodes.items()}
     run_for(world, timedelta(minutes=9))
     ((subject, text),) = world.alerts
     assert subject == f"etcd of {CLUSTER} runs and is not whole"

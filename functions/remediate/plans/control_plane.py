@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from functions.cluster import quorum
 from functions.cluster.assess import Kind, Verdict
 from functions.cluster.control_plane import ControlPlane
+from functions.cluster.doubt import Repair
 from functions.cluster.etcd import Etcd, EtcdMember
 from functions.cluster.facts import Facts, Unknown
 from functions.cluster.joining import Admission
@@ -38,7 +39,9 @@ from functions.remediate.plan import (
     MoveLeader,
     OpenCase,
     Plan,
+    Reboot,
     RemoveMember,
+    Replace,
     Revoke,
     Step,
     TakeSnapshot,
@@ -46,6 +49,7 @@ from functions.remediate.plan import (
 )
 from functions.remediate.plans.arriving import arriving, give_up
 from functions.remediate.plans.dead import dead
+from functions.remediate.plans.doubtful import calm, doubtful
 from functions.remediate.plans.hooks import heartbeats
 from functions.remediate.plans.leaving import leaving
 
@@ -58,7 +62,7 @@ _ENDING = (InstanceState.SHUTTING_DOWN, InstanceState.STOPPING)
 def plan_control_plane(
     verdict: Verdict, facts: Facts, seen: ControlPlane, policy: Policy, snapshot_every: timedelta
 ) -> Plan:
-    """Return the steps for one control plane that is dead, leaving or arriving; none for any other.
+    """Return the steps for one control plane that is dead, leaving, arriving or doubtful; none for any other.
 
     Without knowledge of etcd nothing is done.
     """
@@ -71,6 +75,8 @@ def plan_control_plane(
             return Plan(_leaving(verdict, facts, seen, policy, snapshot_every))
         case Kind.ARRIVING:
             return Plan(_arriving(verdict, facts, seen, snapshot_every))
+        case Kind.DOUBTFUL:
+            return Plan(_doubtful(verdict, facts, seen, policy))
         case _:
             return Plan()
 
@@ -86,11 +92,13 @@ def urgency(verdict: Verdict, facts: Facts) -> int:
     """What cannot vote any more comes first, then what goes, what comes back, and last what comes; of equals what has
     begun."""
     begun = bool(facts.case or any(join.open for join in facts.joins))
-    order = (Kind.DEAD, Kind.LEAVING, Kind.HEALTHY, Kind.PARKED, Kind.ARRIVING, Kind.HELD, Kind.FOREIGN)
+    order = (
+        Kind.DEAD, Kind.LEAVING, Kind.HEALTHY, Kind.PARKED, Kind.DOUBTFUL, Kind.ARRIVING, Kind.HELD, Kind.FOREIGN,
+    )  # fmt: skip
     return 2 * order.index(verdict.kind) + (not begun)
 
 
-def needs_pass(facts: Facts, verdict: Verdict, seen: ControlPlane | None = None) -> bool:
+def needs_pass(facts: Facts, verdict: Verdict, repair: Repair, seen: ControlPlane | None = None) -> bool:
     """Whether anything may be to do about a machine; without etcd having been `seen`, what has ended may be too."""
     if facts.case or any(join.open for join in facts.joins) or verdict.quarantined:
         return True
@@ -99,8 +107,12 @@ def needs_pass(facts: Facts, verdict: Verdict, seen: ControlPlane | None = None)
     if verdict.kind is Kind.DEAD:
         rest = isinstance(facts.node, Node) or (verdict.member is not None and verdict.member.held)
         return seen is None or rest or facts.id in seen.member_of
+    if verdict.kind is Kind.HEALTHY and calm(facts):
+        return True
     if verdict.kind in (Kind.HEALTHY, Kind.PARKED):
         return isinstance(facts.node, Node) and facts.node.marked
+    if verdict.kind is Kind.DOUBTFUL:
+        return bool(doubtful(verdict, facts, repair))
     return verdict.kind in (Kind.LEAVING, Kind.ARRIVING)
 
 
@@ -194,6 +206,28 @@ def _arriving(verdict: Verdict, facts: Facts, seen: ControlPlane, snapshot_every
     if any(isinstance(step, Mint | Approve) for step in steps):
         steps = _before(steps, (LookAgain,), _serve(verdict, facts, seen))
     return tuple(steps)
+
+
+def _doubtful(verdict: Verdict, facts: Facts, seen: ControlPlane, policy: Policy) -> tuple[Step, ...]:
+    """What would take it down for a while is done only while etcd and the API can do without it."""
+    steps = doubtful(verdict, facts, policy.repair)
+    place = next((n for n, step in enumerate(steps) if isinstance(step, Reboot | Replace)), None)
+    if place is None or (reason := _needed(facts, seen)) is None:
+        return steps
+    return (*steps[:place], AwaitQuorum(facts.id, f"{facts.id} is in trouble and cannot be spared: {reason}"))
+
+
+def _needed(facts: Facts, seen: ControlPlane) -> str | None:
+    """Say why a control plane must not be taken down now, None when the others carry on without it."""
+    if isinstance(seen.etcd, Unknown) or seen.unknown:
+        return f"unknown: {seen.unknown}"
+    if seen.joining:
+        return f"{', '.join(sorted(seen.joining))} is joining"
+    if (member := seen.member_of.get(facts.id)) and (reason := quorum.may_remove(seen.etcd, member, dead=True)):
+        return reason
+    if isinstance(seen.serving, Unknown):
+        return f"unknown: {seen.serving.reason}"
+    return None if seen.serving - {facts.id} else "the API's load balancer has no other healthy target"
 
 
 def _at_the_gate(facts: Facts, wait: str) -> Step:

@@ -19,6 +19,7 @@ from functions.cluster.facts import Facts, Unknown
 from functions.cluster.machine import Instance, InstanceState, Node, Pod, Transition
 from functions.cluster.notice import Cause
 from functions.cluster.policy import Policy, Rebalance
+from functions.cluster.trouble import is_silent
 from functions.remediate.plan import (
     AT_ONCE,
     LATER,
@@ -121,6 +122,8 @@ def _drained(
 ) -> tuple[Step, ...]:
     """The steps that empty it, with a look again at their end while pods are waited for, or the release in the end."""
     over = times.ends_at is not None and facts.at >= times.ends_at
+    if is_silent(facts) and not over:
+        return _unheard(node, pods, times, verdict, facts, policy)
     overdue = over or (times.deletes_from is not None and facts.at >= times.deletes_from)
     in_order = not _ends(facts) and (times.order_until is None or facts.at < times.order_until)
     drain = drain_of(pods, policy, overdue=overdue, at=facts.at, since=node.closed_since(facts.at), in_order=in_order)
@@ -137,6 +140,21 @@ def _drained(
         *_last_try(node, pods, policy, verdict, facts.at),
         Release(facts.id, because, held=verdict.waits(Transition.TERMINATING) and verdict.group is not None),
     )
+
+
+def _unheard(
+    node: Node, pods: tuple[Pod, ...], times: Times, verdict: Verdict, facts: Facts, policy: DrainPolicy
+) -> tuple[Step, ...]:
+    """Nothing ends on a machine whose kubelet is silent: its pods are evicted so that others start, not waited for."""
+    drain = drain_of(pods, policy, overdue=False, at=facts.at, in_order=False)
+    emptying = _empty(node, drain, verdict, None)
+    left = tuple(dict.fromkeys((*drain.released, *drain.awaited)))
+    if not left:
+        return emptying
+    why = f"its kubelet has been silent since {facts.renewed_at:%H:%M:%SZ}, and {_pods(left)} not gone"
+    if verdict.waits(Transition.TERMINATING) and verdict.group is not None:
+        return (*emptying, Release(facts.id, why, held=True))
+    return (*emptying, LookAgain(_pace(times, facts.at, facts), why))
 
 
 def times_of(verdict: Verdict, since: datetime, policy: DrainPolicy, at: datetime) -> Times:
@@ -168,7 +186,7 @@ def _serving(verdict: Verdict, facts: Facts) -> tuple[str, ...]:
 
 def _requests_end(facts: Facts, times: Times) -> str | None:
     """Say which load balancers still let its requests end; None when none does, or no more time may go into that."""
-    if facts.at >= times.requests_until or _ends(facts):
+    if facts.at >= times.requests_until or _ends(facts) or is_silent(facts):
         return None
     if isinstance(facts.targets, Unknown):
         return facts.targets.reason

@@ -24,6 +24,8 @@ class Delays:
     """How long DescribeInstances still knows a terminated instance."""
     status_initializing_s: float
     """From `running` until the status checks pass."""
+    status_check_s: float
+    """Between two status checks of an instance; a second failure in a row makes it impaired."""
     autoscaling_notice_s: float
     """Until a group notices that one of its machines ended behind its back."""
     autoscaling_step_s: float
@@ -64,6 +66,7 @@ INSTANT = Delays(
     # Never shortened: proof of death rests on EC2 still knowing the machine.
     terminated_described_s=3600.0,
     status_initializing_s=0.0,
+    status_check_s=1.0,
     autoscaling_notice_s=0.0,
     autoscaling_step_s=0.0,
     autoscaling_retry_s=1.0,
@@ -91,6 +94,9 @@ AWS = Delays(
     terminated_described_s=3600.0,
     # EC2 user guide: status checks run every minute, and a new instance needs a few of them.
     status_initializing_s=120.0,
+    # EC2 user guide, "Status checks for Amazon EC2 instances": every minute. That two must fail is commonly seen, as
+    # in AWS' own advice for alarms on them (two periods of a minute); so some 60 to 120 s.
+    status_check_s=60.0,
     # EC2 status is looked at about once a minute: half of it on average.
     autoscaling_notice_s=30.0,
     autoscaling_step_s=1.0,

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
-
 from infra.local.cluster import Cluster
+from infra.local.drills.operating import order
 from infra.local.places import WorldError
 
 INTERRUPT = "aws:ec2:send-spot-instance-interruptions"
 NOTICE = timedelta(minutes=2)
+_SCHEDULED = "/scheduled-events"
 _ARNS_OF_A_TARGET = 5
 _ACTIONS_OF_AN_EXPERIMENT = 10
-_TIMEOUT_S = 10.0
 
 
 @contextmanager
@@ -74,18 +69,18 @@ def interrupt(cluster: Cluster, instances: Sequence[str], *, before: timedelta =
 
 def schedule(cluster: Cluster, instances: Sequence[str], code: str, not_before: datetime) -> str:
     """Have EC2 schedule one event for these instances; its name, which is AWS Health's ARN of it."""
-    order = {"do": "schedule", "instances": list(instances), "code": code, "notBefore": not_before.isoformat()}
-    return str(_order(cluster, order)["event"])
+    wanted = {"do": "schedule", "instances": list(instances), "code": code, "notBefore": not_before.isoformat()}
+    return str(order(cluster, _SCHEDULED, wanted)["event"])
 
 
 def cancel(cluster: Cluster, event: str) -> None:
     """The event will not be."""
-    _order(cluster, {"do": "cancel", "event": event})
+    order(cluster, _SCHEDULED, {"do": "cancel", "event": event})
 
 
 def complete(cluster: Cluster, event: str) -> None:
     """The event is over, and nothing more happens to the instances."""
-    _order(cluster, {"do": "complete", "event": event})
+    order(cluster, _SCHEDULED, {"do": "complete", "event": event})
 
 
 def _role(cluster: Cluster) -> str:
@@ -123,18 +118,3 @@ def _action(target: str, before: timedelta) -> dict[str, Any]:
 
 def _parts(items: Sequence[str], size: int) -> list[Sequence[str]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
-
-
-def _order(cluster: Cluster, order: dict[str, Any]) -> dict[str, Any]:
-    """The request that only the local AWS knows (infra/local/cloud/compute/maintenance_api.py)."""
-    meta = cluster.client("ec2").meta
-    request = AWSRequest("POST", f"{meta.endpoint_url}/scheduled-events", data=json.dumps(order).encode())
-    # Any key will do: no signature is checked, and who has no role's key is the account's administrator.
-    SigV4Auth(Credentials("drill", "drill"), "ec2", meta.region_name).add_auth(request)
-    sent = urllib.request.Request(request.url, request.data, dict(request.headers), method="POST")  # noqa: S310
-    try:
-        with urllib.request.urlopen(sent, timeout=_TIMEOUT_S) as answer:  # noqa: S310
-            said: dict[str, Any] = json.loads(answer.read())
-            return said
-    except urllib.error.HTTPError as error:
-        raise WorldError(f"EC2 refuses the scheduled event: {error.read().decode()}") from error

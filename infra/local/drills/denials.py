@@ -11,7 +11,6 @@ from infra.local.drills.findings import Finding
 
 _DENIED = re.compile(r"access denied: principal=(?P<who>\S+) action=(?P<action>\S+) resource=(?P<resource>\S+)")
 _UNDECIDED = re.compile(r"cannot decide: (?P<what>.*)")
-_AGENT = re.compile(r"i-[0-9a-f]+ ssm:UpdateInstanceInformation \S+")
 _OWN_BUNDLE = re.compile(r"(?P<machine>i-[0-9a-f]+) ssm:GetParameter \S+/(?:join|certificate-key)/(?P=machine)")
 
 
@@ -29,17 +28,15 @@ class AwsLog:
 
 
 def judge_denials(lines: Iterable[str]) -> Finding:
-    """Nothing may have been refused but to a machine that asks for its bundle before there is one, or whose agent asks
-    to be known. Pure.
+    """Nothing may have been refused but to a machine that asks for its bundle before there is one. Pure.
 
-    A parameter that does not exist has no tag that could name the machine, so IAM says no to it. Every image has an SSM
-    Agent, and only control planes have a role that lets it register.
+    A parameter that does not exist has no tag that could name the machine, so IAM says no to it.
     """
     refused: Counter[str] = Counter()
     for line in lines:
         if denied := _DENIED.search(line):
             said = f"{denied['who'].rpartition('/')[2]} {denied['action']} {denied['resource']}"
-            refused[said] += not (_OWN_BUNDLE.fullmatch(said) or _AGENT.fullmatch(said))
+            refused[said] += not _OWN_BUNDLE.fullmatch(said)
         elif undecided := _UNDECIDED.search(line):
             refused[undecided["what"]] += 1
     wrong = [f"{said} ({count} times)" for said, count in refused.items() if count]

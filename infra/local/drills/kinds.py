@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from infra.local.cluster import CONTROL_PLANES, WORKERS, Cluster
 from infra.local.drills.control_plane import lose_one, lose_the_leader, lose_two_at_once
 from infra.local.drills.control_plane_joins import keep_a_voter_from_its_node, kill_the_joining
+from infra.local.drills.doubting import cut_off_a_worker, freeze_a_kubelet, lose_a_host
 from infra.local.drills.foreign import meet_a_stranger
 from infra.local.drills.groundwork import as_it_is, one_more_worker, one_spot_worker
 from infra.local.drills.hostile_join import join_as_another
@@ -131,6 +132,26 @@ _ALL = (
         "the volume is detached and attached elsewhere in seconds, before the Node goes; the pod writes on where it "
         "stopped, and at no time did two of them write",
         lose_a_volumes_machine,
+    ),
+    Kind(
+        "host-dies",
+        "the host of a worker dies, and EC2 goes on saying that it runs",
+        "EC2's status checks are enough: it is replaced through its group, nothing of it is deleted or tainted out of "
+        "service before EC2 says terminated, and no two pods ever write into its volume",
+        lose_a_host,
+    ),
+    Kind(
+        "frozen",
+        "the kubelet of a worker is stopped; the machine and its pods are well",
+        "it is started again through Run Command, and that is all: nothing is evicted, rebooted or replaced",
+        freeze_a_kubelet,
+    ),
+    Kind(
+        "cut-off",
+        "a worker loses its network and lives on, with all its pods",
+        "a restart and a reboot are tried, then it is replaced; not before EC2 says terminated may another pod have "
+        "its volume",
+        cut_off_a_worker,
     ),
     Kind(
         "storm",

@@ -31,6 +31,15 @@ _OF_THE_ONE_THAT_GOES = {
 }
 _OF_THOSE_THAT_COME = {"pending": "launched", LAUNCH_ACTION: "hook", LAUNCHED: "in_service", NOT_LAUNCHED: "abandoned"}
 
+_OF_STEPS = {
+    "CloseCase": "closed",
+    "SuspendLaunch": "suspended",
+    "RestartService": "restarted",
+    "Reboot": "rebooted",
+    "Replace": "replaced",
+}
+DOUBTFUL = "doubtful"
+
 Query = Callable[[str], list[dict[str, Any]]]
 
 
@@ -148,7 +157,7 @@ class News:
         self._told.add((machine, at))
         self.histories[machine].append({"at": at, **entry})
         for step in entry.get("steps", ()):
-            milestone = {"CloseCase": "closed", "SuspendLaunch": "suspended"}.get(step["step"])
+            milestone = _OF_STEPS.get(step["step"])
             done_at = datetime.fromisoformat(step["at"])
             self._timeline.add(done_at, "step", f"{machine} {step['step']}: {step['reason']}", milestone=milestone)
         if "gave_up" in entry:
@@ -156,7 +165,8 @@ class News:
         if "verdict" in entry:
             then = f", then: {entry['then']}" if entry.get("then") else ""
             what = f"{machine} {entry['verdict']} ({entry['reason']}){then}"
-            self._timeline.add(datetime.fromisoformat(at), "pass", what)
+            noticed = "noticed" if entry["verdict"] == DOUBTFUL else None
+            self._timeline.add(datetime.fromisoformat(at), "pass", what, milestone=noticed)
 
     def _on_node(self, name: str, at: datetime, before: Any, after: Any) -> None:
         of_victim, comes = name == self._before.victim, name not in self._known

@@ -11,6 +11,12 @@ from pathlib import Path
 from typing import Any
 
 MILESTONES = (
+    # a machine is doubted
+    "noticed",
+    "restarted",
+    "rebooted",
+    "replaced",
+    "heard",
     # a machine goes
     "advised",
     "warned",

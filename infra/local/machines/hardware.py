@@ -43,5 +43,14 @@ class Hardware(Protocol):
     def console(self, instance_id: str, most_bytes: int) -> bytes:
         """The end of what the machine has written to its console in all its lives; it outlives the machine."""
 
+    def cut(self, instance_id: str) -> None:
+        """Take its network away, until `mend` or until it is started elsewhere; a reboot changes nothing about it."""
+
+    def mend(self, instance_id: str) -> None:
+        """Give its network back."""
+
     def running(self) -> frozenset[str]:
         """The machines whose first process lives."""
+
+    def reachable(self) -> frozenset[str]:
+        """Those of them that have a network."""

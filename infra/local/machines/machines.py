@@ -48,6 +48,7 @@ class _Running:
     pid: int
     cgroup: Cgroup
     lock: int
+    has_network: bool
     switched_off: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -73,6 +74,9 @@ class Machines:
 
     def start(self, spec: MachineSpec) -> None:
         """Return once its init runs. The disk of an earlier life is used again."""
+        self._start(spec, has_network=True)
+
+    def _start(self, spec: MachineSpec, *, has_network: bool) -> None:
         place = self._world.machine(spec.instance_id)
         try:
             pod_subnet(spec.address)
@@ -91,7 +95,7 @@ class Machines:
                 image_store.copy(self._store, place.disk / "containerd")
             self._write_settings(place, spec)
             power = self._switch_on(place, cgroup, lock)
-            pid = _boot(power, spec)
+            pid = _boot(power, spec, has_network=has_network)
             place.pid.write_text(f"{pid}\n")
         except BaseException as error:
             self._undo(power, spec, cgroup, lock)
@@ -99,7 +103,7 @@ class Machines:
                 raise
             raise MachineError(f"{spec.instance_id} does not start: {error}") from error
         with self._changing:
-            self._running[spec.instance_id] = _Running(spec, power, pid, cgroup, lock)
+            self._running[spec.instance_id] = _Running(spec, power, pid, cgroup, lock, has_network)
 
     def kill(self, instance_id: str) -> None:
         """Pull the plug: everything in the machine ends at once, with no chance to say goodbye."""
@@ -121,7 +125,7 @@ class Machines:
         if machine is None:
             raise MachineError(f"{instance_id} does not run and cannot be rebooted.")
         self.shutdown(instance_id, grace_s)
-        self.start(machine.spec)
+        self._start(machine.spec, has_network=machine.has_network)
 
     def remove(self, instance_id: str) -> None:
         """Throw it away with its disk. Its log stays until the world goes."""
@@ -140,12 +144,14 @@ class Machines:
 
     def cut(self, instance_id: str) -> None:
         """Pull its network cable. Its programs run on and are not told."""
-        self._must_run(instance_id)
+        machine = self._must_run(instance_id)
         bridge.set_cable(instance_id, up=False)
+        machine.has_network = False
 
     def mend(self, instance_id: str) -> None:
-        self._must_run(instance_id)
+        machine = self._must_run(instance_id)
         bridge.set_cable(instance_id, up=True)
+        machine.has_network = True
 
     def freeze(self, instance_id: str) -> None:
         """Stop all its processes where they are, as a host in trouble does to its guests."""
@@ -167,6 +173,11 @@ class Machines:
             self._forget_if_ended(instance_id)
         with self._changing:
             return frozenset(self._running)
+
+    def reachable(self) -> frozenset[str]:
+        running = self.running()
+        with self._changing:
+            return frozenset(name for name in running & self._running.keys() if self._running[name].has_network)
 
     def exec_command(self, instance_id: str, argv: Sequence[str]) -> list[str]:
         """The command that runs `argv` as root inside the machine, for a caller inside the world."""
@@ -242,7 +253,7 @@ class Machines:
         os.close(lock)
 
 
-def _boot(power: subprocess.Popen[str], spec: MachineSpec) -> int:
+def _boot(power: subprocess.Popen[str], spec: MachineSpec, *, has_network: bool) -> int:
     """Go through the start with the firmware; the number of its process."""
     deadline = time.monotonic() + START_WITHIN_S
     _expect(power, "here", deadline)
@@ -250,6 +261,8 @@ def _boot(power: subprocess.Popen[str], spec: MachineSpec) -> int:
     if pid is None or power.stdin is None:
         raise MachineError(f"{spec.instance_id} ended while it was starting.")
     bridge.plug(spec.instance_id, spec.address, pid)
+    if not has_network:
+        bridge.set_cable(spec.instance_id, up=False)
     power.stdin.write("plugged\n")
     power.stdin.flush()
     _expect(power, "started", deadline)

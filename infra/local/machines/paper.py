@@ -20,6 +20,7 @@ class PaperBeside:
         self._real = real
         self._known: set[str] = set()
         self._on: set[str] = set()
+        self._cut: set[str] = set()
         self._writing = Lock()
 
     def start(self, spec: MachineSpec) -> None:
@@ -29,6 +30,7 @@ class PaperBeside:
         with self._writing:
             self._known.add(spec.instance_id)
             self._on.add(spec.instance_id)
+            self._cut.discard(spec.instance_id)
 
     def kill(self, instance_id: str) -> None:
         if not self._switch_off(instance_id):
@@ -49,9 +51,27 @@ class PaperBeside:
     def console(self, instance_id: str, most_bytes: int) -> bytes:
         return b"" if instance_id in self._known else self._real.console(instance_id, most_bytes)
 
+    def cut(self, instance_id: str) -> None:
+        if instance_id not in self._known:
+            self._real.cut(instance_id)
+            return
+        with self._writing:
+            self._cut.add(instance_id)
+
+    def mend(self, instance_id: str) -> None:
+        if instance_id not in self._known:
+            self._real.mend(instance_id)
+            return
+        with self._writing:
+            self._cut.discard(instance_id)
+
     def running(self) -> frozenset[str]:
         with self._writing:
             return self._real.running() | self._on
+
+    def reachable(self) -> frozenset[str]:
+        with self._writing:
+            return self._real.reachable() | (self._on - self._cut)
 
     def _switch_off(self, instance_id: str) -> bool:
         """Whether it was one on paper."""

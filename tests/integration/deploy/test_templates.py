@@ -25,6 +25,7 @@ from infra.deployment.project import FUNCTIONS
 from infra.deployment.stack import ensure_stack, first_failure, remove_stack
 from infra.node.actions import ACTIONS
 from infra.node.initialise import FUNCTION_GROUPS, JOINING_GROUPS, MINTING_POLICY
+from infra.node.restarting import IN_ORDER_S, ONCE_ENDED_S, UNITS
 from tests.integration.deploy.conftest import Site
 from tests.templates import resources
 
@@ -162,6 +163,9 @@ def who_may(action: str) -> set[str]:
         ("autoscaling:SuspendProcesses", {"RemediateRole"}),
         ("autoscaling:ResumeProcesses", {"SweepRole"}),
         ("autoscaling:CreateOrUpdateTags", {"RemediateRole"}),
+        ("autoscaling:TerminateInstanceInAutoScalingGroup", {"RemediateRole"}),
+        ("ec2:RebootInstances", {"RemediateRole"}),
+        ("ssm:SendCommand", {"RemediateRole"}),
         ("autoscaling:DeleteTags", {"SweepRole"}),
         ("elasticloadbalancing:DeregisterTargets", {"RemediateRole"}),
         ("ec2:GetConsoleOutput", {"RemediateRole"}),
@@ -272,17 +276,20 @@ CALLS: dict[str, set[str]] = {
         *("dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"),
         *("ssm:GetParameter", "kms:Decrypt", "lambda:InvokeFunction", "sqs:SendMessage", "sns:Publish"),
         *("ssm:SendCommand", "ssm:GetCommandInvocation", "ec2:DescribeSpotInstanceRequests"),
+        *("autoscaling:DescribeInstanceRefreshes", "ec2:RebootInstances"),
+        "autoscaling:TerminateInstanceInAutoScalingGroup",
     },
     "SweepRole": {
         *("ec2:DescribeInstances", "ec2:DescribeInstanceStatus", "ec2:DescribeSpotInstanceRequests"),
         *("autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeWarmPool"),
-        *("autoscaling:ResumeProcesses", "autoscaling:DeleteTags"),
+        *("autoscaling:ResumeProcesses", "autoscaling:DeleteTags", "autoscaling:DescribeInstanceRefreshes"),
         *("dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:DeleteItem"),
         *("ssm:GetParameter", "kms:Decrypt", "lambda:InvokeFunction", "sqs:SendMessage", "sns:Publish"),
     },
     "DrillRole": {
         *("ec2:DescribeInstances", "ec2:DescribeInstanceStatus", "ec2:TerminateInstances"),
         *("autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeWarmPool"),
+        "autoscaling:DescribeInstanceRefreshes",
         *("elasticloadbalancing:DescribeTargetHealth", "elasticloadbalancing:DescribeInstanceHealth"),
         *("dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:DeleteItem"),
         *("ssm:GetParameter", "kms:Decrypt"),
@@ -359,8 +366,16 @@ def test_a_worker_is_held_from_its_first_moment_and_is_no_worker_unless_it_is_le
 
 
 def cluster_statements(role: str) -> list[dict[str, Any]]:
-    policies = resources(TEMPLATES[0])[role]["Properties"]["Policies"]
+    made = resources(TEMPLATES[0])
+    shared = [entry["Properties"] for entry in made.values() if entry["Type"] == "AWS::IAM::Policy"]
+    policies = [*made[role]["Properties"]["Policies"], *(policy for policy in shared if role in policy["Roles"])]
     return [statement for policy in policies for statement in policy["PolicyDocument"]["Statement"]]
+
+
+def of_agents() -> set[str]:
+    """What a machine's SSM Agent may do."""
+    (statement,) = resources(TEMPLATES[0])["RunCommand"]["Properties"]["PolicyDocument"]["Statement"]
+    return named(statement, "Action")
 
 
 def named_places(statement: dict[str, Any]) -> list[str]:
@@ -370,6 +385,7 @@ def named_places(statement: dict[str, Any]) -> list[str]:
 
 def test_a_worker_may_read_its_own_bundle_and_nothing_else() -> None:
     allowed = [s for s in cluster_statements("WorkerRole") if s["Effect"] == "Allow"]
+    allowed = [s for s in allowed if named(s, "Action") != of_agents()]
     granted = {tuple(s["Action"]) if isinstance(s["Action"], list) else s["Action"]: s for s in allowed}
     assert set(granted) == {("ssm:GetParameter", "ssm:DeleteParameter"), "kms:Decrypt"}
     own = granted["ssm:GetParameter", "ssm:DeleteParameter"]
@@ -510,6 +526,42 @@ def test_a_command_on_a_control_plane_is_one_of_the_programs_actions_and_nothing
     assert command.endswith("/etcd.py '{{ action }}' '{{ first }}' '{{ second }}'")
 
 
+@pytest.mark.parametrize("role", ["WorkerRole", "ControlPlaneRole"])
+def test_a_machines_agent_takes_commands_and_reads_no_parameter(role: str) -> None:
+    (granted,) = [s for s in cluster_statements(role) if named(s, "Action") == of_agents()]
+    assert granted["Effect"] == "Allow"
+    assert not [action for action in of_agents() if "Parameter" in action or "*" in action or "SendCommand" in action]
+    group = resources(TEMPLATES[0])[role.replace("Role", "Group")]
+    assert "RunCommand" in group["DependsOn"]  # an agent that is refused at first asks again much later
+
+
+def test_a_command_on_any_machine_starts_one_of_two_services_again_and_takes_no_argument() -> None:
+    content = resources(TEMPLATES[0])["MachineDocument"]["Properties"]["Content"]
+    assert set(content["parameters"]) == {"action"}
+    assert set(content["parameters"]["action"]["allowedValues"]) == set(UNITS)
+    (step,) = content["mainSteps"]
+    (command,) = step["inputs"]["runCommand"]
+    assert command.endswith("/services.py '{{ action }}'")
+    assert float(step["inputs"]["timeoutSeconds"]) > 2 * IN_ORDER_S + ONCE_ENDED_S
+
+
+def test_a_doubtful_machine_is_touched_only_where_it_is_the_clusters() -> None:
+    (rebooted,) = [s for s in statements("RemediateRole") if "ec2:RebootInstances" in named(s, "Action")]
+    assert rebooted["Condition"] == {"StringEquals": {"ec2:ResourceTag/regrow:cluster": "ClusterName"}}
+    ended = "autoscaling:TerminateInstanceInAutoScalingGroup"
+    (replaced,) = [s for s in statements("RemediateRole") if ended in named(s, "Action")]
+    assert replaced["Condition"] == {"StringEquals": {"autoscaling:ResourceTag/regrow:cluster": "ClusterName"}}
+    documents, machines = [s for s in statements("RemediateRole") if "ssm:SendCommand" in named(s, "Action")]
+    begin = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:document/regrow-${ClusterName}-"
+    assert documents["Resource"] == [f"{begin}control-plane", f"{begin}machine"]
+    assert machines["Condition"] == {"StringEquals": {"ssm:resourceTag/regrow:cluster": "ClusterName"}}
+
+
+def test_of_leases_only_those_of_nodes_are_readable() -> None:
+    (role,) = [d for d in manifests() if any("leases" in rule["resources"] for rule in d.get("rules", []))]
+    assert (role["kind"], role["metadata"]["namespace"]) == ("Role", "kube-node-lease")
+
+
 def test_snapshots_are_encrypted_kept_for_a_month_and_never_public() -> None:
     made = resources(TEMPLATES[0])
     bucket = made["SnapshotBucket"]["Properties"]
@@ -637,6 +689,7 @@ def rights(role: str) -> dict[str, set[str]]:
                 "pods/eviction": {"create"},
                 "volumeattachments": {"list"},
                 "poddisruptionbudgets": {"list"},
+                "leases": {"get", "list"},
             },
         ),
         (

@@ -61,7 +61,10 @@ def test_a_node_is_read_whole() -> None:
         labels={"kubernetes.io/os": "linux"},
         annotations={},
         created_at=NOW,
-        reported_at=NOW,
+        conditions=(
+            Condition("MemoryPressure", "False", said_at=NOW - timedelta(hours=1)),
+            Condition("Ready", "True", said_at=NOW),
+        ),
     )
 
 

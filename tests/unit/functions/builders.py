@@ -16,6 +16,7 @@ from functions.cluster.machine import (
     GROUP_TAG,
     OUT_OF_SERVICE_TAINT,
     ROLE_TAG,
+    Condition,
     Group,
     Instance,
     InstanceId,
@@ -121,6 +122,11 @@ def node(id_: InstanceId = ONE, **changes: Any) -> Node:
         annotations={},
     )
     return replace(whole, **changes)
+
+
+def said(at: datetime) -> tuple[Condition, ...]:
+    """The conditions of a Node whose kubelet said at that time that it is well."""
+    return (Condition("Ready", "True", said_at=at),)
 
 
 def fenced(id_: InstanceId = ONE, **changes: Any) -> Node:

@@ -13,11 +13,13 @@ from datetime import datetime, timedelta
 from threading import RLock
 from typing import Any
 
+from functions.cluster.doubt import Doubt, Rung
 from functions.cluster.etcd import EtcdMember, SnapshotBegun
 from functions.cluster.facts import Abandoned, Case, Pause, Record
 from functions.cluster.joining import Admission, Approval, JoinRecord
 from functions.cluster.machine import Group, Instance, InstanceId, InstanceState, Member, Node, Pod, Role, Transition
 from functions.cluster.notice import Notice, ScheduledEvent
+from functions.cluster.radius import Brake
 from functions.messages import Look
 from tests.unit.functions.builders import NOW, SETTINGS
 
@@ -90,6 +92,12 @@ class World:
     places: dict[int, InstanceId] = field(default_factory=dict)
     records: dict[InstanceId, Record] = field(default_factory=dict)
     pauses: dict[str, Pause] = field(default_factory=dict)
+    silent: dict[InstanceId, datetime] = field(default_factory=dict)  # machines whose kubelet was heard of last then
+    impaired: dict[InstanceId, datetime] = field(default_factory=dict)  # machines whose status checks fail since then
+    mended_by: dict[InstanceId, Rung] = field(default_factory=dict)  # what brings a silent machine back; else nothing
+    doubts: dict[InstanceId, Doubt] = field(default_factory=dict)
+    brakes: dict[str, Brake] = field(default_factory=dict)
+    refreshing: set[str] = field(default_factory=set)  # groups with an instance refresh
     said: dict[str, datetime] = field(default_factory=dict)
     history: list[tuple[InstanceId, dict[str, object]]] = field(default_factory=list)
     passes: list[Look] = field(default_factory=list)
@@ -126,6 +134,8 @@ class World:
         machine = self.instances.get(one)
         if machine is None or machine.state not in _RUNS:
             return "it has ended, or ends"
+        if one in self.doubts and any(there.rung is Rung.REPLACE for there in self.doubts[one].tried):
+            return "it is replaced"
         if any(there.terminating for group in self.groups.values() if (there := group.member(one))):
             return "its group lets it go"
         if (notice := self.interrupted.get(one)) and machine.spot and notice.in_effect(self.now):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from functions.cluster.doubt import Doubt, Impairment, Rung
 from functions.cluster.etcd import Etcd, EtcdMember, EtcdPod, Snapshot, SnapshotBegun
 from functions.cluster.facts import Abandoned, Absent, Case, Memory, Pause, Phase, Record, in_flight
 from functions.cluster.joining import Admission, Approval, JoinRecord, JoinState
@@ -31,6 +32,7 @@ from functions.cluster.machine import (
     Transition,
 )
 from functions.cluster.notice import Notice, ScheduledEvent
+from functions.cluster.radius import Brake
 from functions.errors import ConflictError, PermanentError, RefusedError, RetryableError
 from functions.messages import Look, Order, due
 from functions.remediate.outside import Answer, Blocked, Outside
@@ -74,6 +76,16 @@ class _Edge:
             yield self.world
         self.world.after(call)
 
+    def judge_rung(self, what: str, one: InstanceId) -> None:
+        """Note it when a machine is taken down that nothing is wrong with, or while too many others are down."""
+        world = self.world
+        well = one not in world.silent or world.now - world.silent[one] < SETTINGS.policy.repair.silent_after
+        if well and one not in world.impaired:
+            world.violations.append(f"{one} was {what}, and nothing was wrong with it")
+        others = [there.id for there in world.group_of(one).members if there.id != one and there.id in world.silent]
+        if others:
+            world.violations.append(f"{one} was {what} while {others} were in trouble")
+
 
 class FakeEc2(_Edge):
     def instance(self, instance: InstanceId) -> Instance | Absent:
@@ -95,6 +107,18 @@ class FakeEc2(_Edge):
     def spot_interruptions(self, *, now: datetime) -> dict[InstanceId, Notice]:
         with self.call("spot_interruptions") as world:
             return dict(world.interrupted)
+
+    def impairments(self, instances: Iterable[InstanceId]) -> dict[InstanceId, tuple[Impairment, ...]]:
+        with self.call("impairments") as world:
+            failing = {one: world.impaired[one] for one in instances if world.impaired.get(one, world.now) < world.now}
+            return {one: (Impairment("system", since), Impairment("instance", since)) for one, since in failing.items()}
+
+    def reboot(self, instance: InstanceId) -> None:
+        with self.call("reboot") as world:
+            self.judge_rung("rebooted", instance)
+            world.did("reboot", instance, machine=None)
+            if world.mended_by.get(instance) in (Rung.RESTART, Rung.REBOOT):
+                world.silent.pop(instance, None)
 
     def console_output(self, instance: InstanceId) -> str:
         with self.call("console_output") as world:
@@ -155,6 +179,26 @@ class FakeAutoScaling(_Edge):
         with self.call("heartbeat") as world:
             world.heartbeats.append((instance, transition))
             world.hooks_end[instance, transition] = world.now + HOOK_TIMEOUT
+
+    def replace(self, instance: InstanceId, group: str) -> bool:
+        with self.call("replace") as world:
+            found = world.groups[group]
+            there = found.member(instance)
+            if there is None or not there.in_service:
+                return False
+            self.judge_rung("replaced", instance)
+            if "Launch" in found.suspended:
+                world.violations.append(f"{instance} was replaced by nothing: {group} launches nothing")
+            world.did("replace", instance, machine=None)
+            held = replace(there, lifecycle_state="Terminating:Wait")
+            world.groups[group] = replace(
+                found, members=tuple(held if one.id == instance else one for one in found.members)
+            )
+            return True
+
+    def refreshing(self, group: str) -> bool:
+        with self.call("refreshing") as world:
+            return group in world.refreshing
 
     def suspend_launch(self, group: str, reason: str, *, until: datetime) -> None:
         with self.call("suspend_launch") as world:
@@ -290,6 +334,17 @@ class FakeKubernetes(_Edge):
         with self.call("attachments_of") as world:
             return tuple(name for name, where in world.attachments.items() if where == node_name)
 
+    def renewed_at(self, node_name: str) -> datetime | Absent:
+        with self.call("renewed_at") as world:
+            return self._renewals(world).get(node_name, Absent())
+
+    def renewals(self) -> dict[str, datetime]:
+        with self.call("renewals") as world:
+            return self._renewals(world)
+
+    def _renewals(self, world: World) -> dict[str, datetime]:
+        return {name: world.silent.get(InstanceId(name), world.now) for name in world.nodes}
+
     def etcd_pods(self) -> tuple[EtcdPod, ...]:
         with self.call("etcd_pods") as world:
             return tuple(
@@ -414,7 +469,9 @@ class FakeTable(_Edge):
             joins = (world.joins[instance],) if instance in world.joins else ()
             approvals = (world.approvals[instance],) if instance in world.approvals else ()
             case, record = world.cases.get(instance), world.records.get(instance)
-            return Memory(case, record, pauses, flying, joins, approvals, tuple(world.abandoned))
+            brakes = tuple(brake for brake in world.brakes.values() if brake.until > now)
+            doubts = tuple(world.doubts.values())
+            return Memory(case, record, pauses, flying, joins, approvals, tuple(world.abandoned), doubts, brakes)
 
     def cases(self) -> tuple[Case, ...]:
         with self.call("cases") as world:
@@ -489,6 +546,26 @@ class FakeTable(_Edge):
         with self.call("unsay") as world:
             world.said.pop(key, None)
 
+    def doubts(self, *, now: datetime) -> tuple[Doubt, ...]:
+        with self.call("doubts") as world:
+            return tuple(world.doubts.values())
+
+    def note_doubt(self, doubt: Doubt, *, at: datetime) -> None:
+        with self.call("note_doubt") as world:
+            world.doubts[doubt.instance] = doubt
+
+    def forget_doubt(self, instance: InstanceId) -> None:
+        with self.call("forget_doubt") as world:
+            world.doubts.pop(instance, None)
+
+    def brakes(self, *, now: datetime) -> tuple[Brake, ...]:
+        with self.call("brakes") as world:
+            return tuple(brake for brake in world.brakes.values() if brake.until > now)
+
+    def note_brake(self, brake: Brake) -> None:
+        with self.call("note_brake") as world:
+            world.brakes[brake.scope] = brake
+
     def write_history(self, instance: InstanceId, at: datetime, entry: dict[str, object]) -> None:
         with self.call("write_history") as world:
             world.history.append((instance, entry))
@@ -562,7 +639,14 @@ class FakeTable(_Edge):
 
 
 class FakeCommands(_Edge):
-    """Machines that run answer for etcd, as far as enough of its voters do."""
+    """Machines that run answer for etcd, as far as enough of its voters do; one that is silent restarts nothing."""
+
+    def restart(self, on: InstanceId, service: str) -> None:
+        with self.call("restart") as world:
+            if world.mended_by.get(on) is not Rung.RESTART:
+                raise RetryableError(f"restart-{service} on {on}: DeliveryTimedOut")
+            world.did(f"restart {service}", on, machine=None)
+            world.silent.pop(on, None)
 
     def etcd(self, on: InstanceId) -> Etcd:
         with self._run("etcd", on) as world:

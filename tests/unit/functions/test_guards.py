@@ -42,7 +42,9 @@ def test_a_dead_machine_may_be_worked_on() -> None:
 @pytest.mark.parametrize("of", [CLUSTER, WORKERS, ONE])
 def test_a_pause_of_cluster_group_or_machine_refuses_and_says_until_when_and_why(of: str) -> None:
     refused = refusal(facts(instance=DEAD, memory=memory(pauses=(pause(of),))))
-    assert refused == Refusal(f"{of} is paused until 2026-11-21 13:00:00Z: the network is being rebuilt", None)
+    assert refused == Refusal(
+        f"{of} is paused until 2026-11-21 13:00:00Z: the network is being rebuilt", None, "its end, or a resume"
+    )
 
 
 @pytest.mark.parametrize("of", ["other", TWO, "drill-control-plane"])
@@ -65,7 +67,9 @@ def test_a_pause_does_not_matter_where_nothing_would_be_done() -> None:
 
 def test_no_more_machines_are_taken_on_than_may_be_in_flight() -> None:
     refused = refusal(facts(instance=DEAD, memory=memory(in_flight=frozenset({TWO, THREE}))))
-    assert refused == Refusal(f"2 machines are in flight ({TWO}, {THREE}), no more than 2 may be", LATER)
+    assert refused == Refusal(
+        f"2 machines are in flight ({TWO}, {THREE}), no more than 2 may be", LATER, "the end of one of them"
+    )
 
 
 @pytest.mark.parametrize(
@@ -82,7 +86,7 @@ def test_a_machine_does_not_count_against_itself(held: object) -> None:
 
 def test_nothing_is_removed_while_the_table_cannot_be_read() -> None:
     refused = refusal(facts(instance=DEAD, memory=Unknown("DynamoDB does not answer")))
-    assert refused == Refusal("the table cannot be read (DynamoDB does not answer)", LATER)
+    assert refused == Refusal("the table cannot be read (DynamoDB does not answer)", LATER, "the table answers again")
 
 
 def test_a_leaving_machine_is_cordoned_even_without_the_table() -> None:

@@ -50,10 +50,14 @@ from functions.remediate.plan import (
     LookAgain,
     Mint,
     MoveLeader,
+    NoteDoubt,
     OpenCase,
     Plan,
+    Reboot,
     Release,
     RemoveMember,
+    Replace,
+    RestartService,
     Restore,
     Revoke,
     Step,
@@ -583,6 +587,8 @@ def test_no_step_names_anything_but_the_machine_that_was_looked_at(seen: Facts) 
             assert step.node_name == seen.node.name
         elif isinstance(step, SuspendLaunch | ForgetAbandoned):
             assert step.group == getattr(assess(seen).group, "name", None)
+        elif isinstance(step, NoteDoubt | RestartService | Reboot | Replace):
+            assert step.doubt.instance == seen.id
         elif not isinstance(step, LookAgain | TakeSnapshot | MoveLeader | RemoveMember | AwaitQuorum):
             assert step.instance == seen.id
 

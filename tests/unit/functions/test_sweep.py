@@ -34,6 +34,7 @@ from tests.unit.functions.builders import (
     member,
     node,
     record,
+    said,
 )
 from tests.unit.functions.etcds import etcd_pod
 from tests.unit.functions.fake_world import Call
@@ -234,8 +235,8 @@ def test_a_control_plane_whose_etcd_is_not_ready_has_etcd_looked_at_each_minute(
 def test_when_no_node_at_all_is_written_any_more_etcd_is_looked_at(minutes: float, looked_at: bool) -> None:
     latest = BETWEEN - timedelta(minutes=minutes)
     nodes = dict(with_control_planes().nodes)
-    nodes[ONE] = replace(nodes[ONE], reported_at=latest)
-    nodes[TWO] = replace(nodes[TWO], reported_at=latest - timedelta(minutes=9))
+    nodes[ONE] = replace(nodes[ONE], conditions=said(latest))
+    nodes[TWO] = replace(nodes[TWO], conditions=said(latest - timedelta(minutes=9)))
     assert bool(of_etcd(with_control_planes(nodes=nodes, etcd_pods=READY))) == looked_at
 
 
@@ -274,6 +275,7 @@ def test_other_machines_are_not_written_down(changes: dict[str, Any]) -> None:
 
 def test_a_sweep_orders_the_looks_and_keeps_the_records() -> None:
     world = a_cluster(workers=3)
+    world.now = BETWEEN
     kill(world, ONE)
     run_sweep(outside_of(world), SETTINGS, now=BETWEEN)
     assert [(look.machine, look.reason) for look in world.passes] == [(ONE, "the sweep: it is dead: EC2: terminated")]
@@ -283,14 +285,17 @@ def test_a_sweep_orders_the_looks_and_keeps_the_records() -> None:
 
 def test_two_sweeps_in_one_minute_order_one_look_and_the_next_minute_another() -> None:
     world = a_cluster()
+    world.now = BETWEEN
     kill(world, ONE)
     for after_s in (0, 20, 60):
-        run_sweep(outside_of(world), SETTINGS, now=BETWEEN + timedelta(seconds=after_s))
+        world.now = BETWEEN + timedelta(seconds=after_s)
+        run_sweep(outside_of(world), SETTINGS, now=world.now)
     assert [look.machine for look in world.passes] == [ONE, ONE]
 
 
 def test_a_record_that_cannot_be_kept_does_not_keep_a_look_back() -> None:
     world = a_cluster()
+    world.now = BETWEEN
     kill(world, ONE)
 
     def refuse(call: Call) -> None:
@@ -325,6 +330,7 @@ def test_a_node_that_says_it_is_another_instance_is_never_taken_for_that_one() -
     posing = replace(node(ONE), provider_id=f"aws:///us-east-1a/{TWO}")
     assert readiness([posing], ()) == {}
     world = a_cluster()
+    world.now = BETWEEN
     world.nodes = {ONE: posing, TWO: node(TWO)}
     swept = run_sweep(outside_of(world), SETTINGS, now=BETWEEN)
     assert [(one.instance, one.node_name) for one in swept.records] == [(TWO, TWO)]

@@ -32,8 +32,17 @@ class Recorded:
     def console(self, instance_id: str, most_bytes: int) -> bytes:
         return b"booted"
 
+    def cut(self, instance_id: str) -> None:
+        self.asked.append(("cut", instance_id))
+
+    def mend(self, instance_id: str) -> None:
+        self.asked.append(("mend", instance_id))
+
     def running(self) -> frozenset[str]:
         return frozenset({"i-real"})
+
+    def reachable(self) -> frozenset[str]:
+        return self.running()
 
 
 def spec(machine: str, *, on_paper: bool) -> MachineSpec:
@@ -47,6 +56,11 @@ def test_one_on_paper_runs_until_it_is_ended_and_nothing_real_happens() -> None:
     hardware.start(spec("i-paper", on_paper=True))
     assert hardware.running() == {"i-real", "i-paper"}
     hardware.reboot("i-paper")
+    hardware.cut("i-paper")
+    assert hardware.running() == {"i-real", "i-paper"}
+    assert hardware.reachable() == {"i-real"}
+    hardware.mend("i-paper")
+    assert hardware.reachable() == {"i-real", "i-paper"}
     assert hardware.console("i-paper", 100) == b""
     hardware.shutdown("i-paper", 2.0)
     assert hardware.running() == {"i-real"}
@@ -59,7 +73,9 @@ def test_all_others_are_the_real_hardwares() -> None:
     hardware = PaperBeside(real)
     hardware.start(spec("i-real", on_paper=False))
     hardware.reboot("i-real")
+    hardware.cut("i-real")
+    hardware.mend("i-real")
     hardware.kill("i-real")
     hardware.remove("i-real")
-    assert real.asked == [("start", "i-real"), ("reboot", "i-real"), ("kill", "i-real"), ("remove", "i-real")]
+    assert real.asked == [(verb, "i-real") for verb in ("start", "reboot", "cut", "mend", "kill", "remove")]
     assert hardware.console("i-real", 100) == b"booted"

@@ -22,10 +22,11 @@ from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE, get_prefix
 from moto.elb.models import elb_backends
 from moto.elbv2.models import elbv2_backends
 
-from infra.local.cloud.compute.instances import MachineInstance
+from infra.local.cloud.compute.instances import Check, Checks, MachineInstance
 from infra.local.cloud.compute.maintenance import Maintenance
 from infra.local.cloud.compute.power import Power
 from infra.local.cloud.compute.spot import ONE_TIME, Spot
+from infra.local.cloud.compute.status_checks import StatusChecks
 from infra.local.cloud.events.happenings import Place
 from infra.local.cloud.surroundings import Surroundings
 
@@ -41,6 +42,13 @@ EVENT_FILTERS = {
     "event.instance-event-id": "InstanceEventId",
 }
 """Filters of DescribeInstanceStatus that are about events, and what of an event they compare."""
+
+STATUS_FILTERS: dict[str, Callable[[Checks], Check]] = {
+    "attached-ebs-status": lambda checks: checks.attached_ebs,
+    "instance-status": lambda checks: checks.instance,
+    "system-status": lambda checks: checks.system,
+}
+"""The same about status checks: each may be asked for by `.status` and, where EC2 has it, by `.reachability`."""
 
 SPOT_FILTERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "instance-id": lambda request: str(request["InstanceId"]),
@@ -65,7 +73,8 @@ class MachinesBackend(EC2Backend):
         self.power = Power(surroundings, self)
         place = Place(account_id, region_name)
         self.spot = Spot(surroundings, place, self.power)
-        self.maintenance = Maintenance(surroundings, place, self._machine, self.power)
+        self.maintenance = Maintenance(surroundings, place, self.machine, self.power)
+        self.status_checks = StatusChecks(surroundings, self._machines, self.power.rebooting)
 
     def reset(self) -> None:
         """Nothing: moto throws a backend away right after it has reset it."""
@@ -153,14 +162,13 @@ class MachinesBackend(EC2Backend):
     ) -> list[MachineInstance]:
         """`filters` by name; those of events let an instance through that has one event for which all of them hold."""
         of_events = {member: filters[name] for name, member in EVENT_FILTERS.items() if name in filters}
-        others = {name: values for name, values in filters.items() if name not in EVENT_FILTERS}
+        of_checks = {name: values for name, values in filters.items() if name.partition(".")[0] in STATUS_FILTERS}
+        others = {name: filters[name] for name in filters.keys() - EVENT_FILTERS.keys() - of_checks.keys()}
         found = super().describe_instance_status(instance_ids, include_all_instances, others)
         instances = [MachineInstance.of(instance) for instance in found]
         if of_events:
             instances = [each for each in instances if any(_fits(event, of_events) for event in each.events)]
-        for instance in instances:
-            self.power.check(instance)
-        return instances
+        return [each for each in instances if _checked(each.checks, of_checks)] if of_checks else instances
 
     def describe_spot_instance_requests(
         self, filters: dict[str, list[str]] | None = None, spot_instance_ids: list[str] | None = None
@@ -232,9 +240,14 @@ class MachinesBackend(EC2Backend):
             elb.deregister_instances(name, [instance_id])
         elbv2_backends[self.account_id][self.region_name].notify_terminate_instances([instance_id])
 
-    def _machine(self, instance_id: str) -> MachineInstance:
+    def machine(self, instance_id: str) -> MachineInstance:
+        """InvalidInstanceID as EC2 says it, if there is none."""
         _require_ids([instance_id])
         return MachineInstance.of(self.get_instance(instance_id))
+
+    def _machines(self) -> list[MachineInstance]:
+        with self.lock:
+            return [MachineInstance.of(instance) for instance in self.all_instances()]
 
     def _begin(self, instance: Instance, verb: str, skip_os: bool = False) -> tuple[Instance, InstanceState]:
         machine = MachineInstance.of(instance)
@@ -268,6 +281,21 @@ class MachinesBackend(EC2Backend):
 
 def _fits(event: dict[str, Any], wanted: dict[str, list[str]]) -> bool:
     return all(event[member] in values for member, values in wanted.items())
+
+
+def _checked(checks: Checks, wanted: dict[str, list[str]]) -> bool:
+    for name, values in wanted.items():
+        kind, _, of = name.partition(".")
+        said = STATUS_FILTERS[kind](checks).described()
+        if of == "reachability" and kind != "attached-ebs-status":
+            found = {detail["Status"] for detail in said.get("Details", ())}
+        elif of == "status":
+            found = {said["Status"]}
+        else:
+            raise FilterNotImplementedError(name, "DescribeInstanceStatus")
+        if found.isdisjoint(values):
+            return False
+    return True
 
 
 def _require(instance: Instance, states: tuple[str, ...], participle: str) -> None:

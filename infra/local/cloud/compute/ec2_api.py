@@ -16,7 +16,7 @@ from moto.ec2.models import subnets as moto_subnets
 from moto.ec2.responses import EC2Response
 from moto.ec2.utils import parse_user_data
 
-from infra.local.cloud.compute import maintenance_api
+from infra.local.cloud.compute import hosts_api, maintenance_api
 from infra.local.cloud.compute.ec2 import MachinesBackend, Moved
 from infra.local.cloud.compute.instances import MachineInstance, MachineSubnet
 from infra.local.cloud.surroundings import Surroundings
@@ -109,13 +109,15 @@ class MachinesResponse(EC2Response):
 
 def _status(instance: MachineInstance) -> dict[str, Any]:
     """Its entry in DescribeInstanceStatus."""
+    checks = instance.checks
     return {
+        "AttachedEbsStatus": checks.attached_ebs.described(),
         "AvailabilityZone": instance.placement.zone,
         "Events": instance.events,
         "InstanceId": instance.id,
         "InstanceState": {"Code": instance.state_code, "Name": instance.state},
-        "InstanceStatus": instance.instance_status,
-        "SystemStatus": instance.system_status,
+        "InstanceStatus": checks.instance.described(),
+        "SystemStatus": checks.system.described(),
     }
 
 
@@ -141,3 +143,4 @@ def install(surroundings: Surroundings) -> None:
     ec2_backends.backend = partial(MachinesBackend, surroundings)
     ec2_urls.url_paths["{0}/"] = MachinesResponse.dispatch
     ec2_urls.url_paths[f"{{0}}{maintenance_api.PATH}$"] = maintenance_api.answer
+    ec2_urls.url_paths[f"{{0}}{hosts_api.PATH}$"] = hosts_api.answer

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import time
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from moto.core.utils import utcnow
@@ -18,6 +20,31 @@ FIRST_ADDRESS = 11
 """The first ten addresses of a subnet are left to routers, endpoints and load balancers."""
 
 
+@dataclass(frozen=True)
+class Check:
+    """What one of EC2's status checks says. `since`: when it began to be impaired."""
+
+    outcome: str
+    since: datetime | None = None
+
+    def described(self) -> dict[str, Any]:
+        """Its entry in DescribeInstanceStatus."""
+        if self.outcome == "not-applicable":
+            return {"Status": self.outcome}
+        word = {"ok": "passed", "impaired": "failed"}.get(self.outcome, self.outcome)
+        since = {"ImpairedSince": self.since} if self.since else {}
+        return {"Status": self.outcome, "Details": [{"Name": "reachability", "Status": word, **since}]}
+
+
+@dataclass(frozen=True)
+class Checks:
+    """All three of an instance."""
+
+    instance: Check
+    system: Check
+    attached_ebs: Check
+
+
 class MachineInstance(Instance):
     """An instance that begins as `pending`, has status checks, and gives up its address when it is terminated."""
 
@@ -25,7 +52,6 @@ class MachineInstance(Instance):
         super().__init__(*arguments, **keywords)
         self._state = InstanceState("pending", STATE_CODES["pending"])
         self.running_since: float | None = None
-        self.checks: tuple[str, str] = ("not-applicable", "not-applicable")
         self.spot_instance_request_id: str | None = None
 
     @staticmethod
@@ -97,19 +123,10 @@ class MachineInstance(Instance):
         return events
 
     @property
-    def instance_status(self) -> dict[str, Any]:
-        return _status(self.checks[0])
-
-    @property
-    def system_status(self) -> dict[str, Any]:
-        return _status(self.checks[1])
-
-
-def _status(outcome: str) -> dict[str, Any]:
-    if outcome == "not-applicable":
-        return {"Status": outcome}
-    detail = {"ok": "passed", "impaired": "failed"}.get(outcome, outcome)
-    return {"Status": outcome, "Details": [{"Name": "reachability", "Status": detail}]}
+    def checks(self) -> Checks:
+        """What the status checks say of it now."""
+        found: Checks = self.ec2_backend.status_checks.of(self)
+        return found
 
 
 class MachineSubnet(Subnet):

@@ -37,6 +37,7 @@ class Power:
         self._ec2 = ec2
         self._place = Place(ec2.account_id, ec2.region_name)
         self._hands: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._rebooting: set[str] = set()
 
     def ordered(self, instance: MachineInstance) -> None:
         """The instance is `pending`: switch its machine on when it is time."""
@@ -73,18 +74,31 @@ class Power:
         self._world.timers.after(0.0, self._switch_off, instance, skip_os, was == "stopped")
 
     def reboot(self, instance: MachineInstance) -> None:
-        """The instance stays `running` throughout."""
+        """The instance stays `running` throughout, and on its host: one that has died boots nothing."""
         self._world.timers.after(0.0, self._reboot, instance)
 
-    def check(self, instance: MachineInstance) -> None:
-        """Bring the status checks up to date with the hardware."""
-        since = instance.running_since
-        if since is None:
-            instance.checks = ("not-applicable", "not-applicable")
-        elif time.monotonic() - since < self._world.delays.status_initializing_s:
-            instance.checks = ("initializing", "initializing")
-        else:
-            instance.checks = ("ok" if instance.id in self._world.hardware.running() else "impaired", "ok")
+    def rebooting(self) -> frozenset[str]:
+        """The instances whose reboot has begun and not ended."""
+        with self.lock:
+            return frozenset(self._rebooting)
+
+    def host_dies(self, instance: MachineInstance) -> None:
+        """Nothing of the machine runs any more, and EC2 goes on saying that it does."""
+        with self._hands[instance.id]:
+            self._world.hardware.kill(instance.id)
+
+    def network_fails(self, instance: MachineInstance) -> None:
+        """The machine runs on, and nobody reaches it any more."""
+        with self._hands[instance.id]:
+            self._world.hardware.cut(instance.id)
+
+    def host_is_mended(self, instance: MachineInstance) -> None:
+        """Its network works again, and a machine that had died with its host boots."""
+        with self._hands[instance.id]:
+            if instance.state == "running" and instance.id not in self._world.hardware.running():
+                self._world.hardware.start(self._spec(instance))
+            else:
+                self._world.hardware.mend(instance.id)
 
     def _switch_on(self, instance: MachineInstance) -> None:
         with self._hands[instance.id]:
@@ -148,8 +162,16 @@ class Power:
 
     def _reboot(self, instance: MachineInstance) -> None:
         with self._hands[instance.id]:
-            if instance.state == "running":
+            if instance.state != "running" or instance.id not in self._world.hardware.running():
+                log.info("Machine %s is not there to be rebooted", instance.id)
+                return
+            with self.lock:
+                self._rebooting.add(instance.id)
+            try:
                 self._world.hardware.reboot(instance.id)
+            finally:
+                with self.lock:
+                    self._rebooting.discard(instance.id)
 
     def _spec(self, instance: MachineInstance) -> MachineSpec:
         subnet = self._ec2.get_subnet(instance.subnet_id)

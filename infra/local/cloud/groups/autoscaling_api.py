@@ -116,6 +116,11 @@ class GroupsResponse(AutoScalingResponse):
         activity = self._groups.terminate_instance(self._get_param("InstanceId"), decrement)
         return ActionResult({"Activity": activity.described()})
 
+    def describe_instance_refreshes(self) -> ActionResult:
+        """There never is one: nothing here can start it."""
+        self._groups.group(self._get_param("AutoScalingGroupName"))
+        return ActionResult({"InstanceRefreshes": []})
+
     def describe_auto_scaling_instances(self) -> ActionResult:
         members = self._groups.describe_auto_scaling_instances(self._get_param("InstanceIds", []))
         return self._paged("AutoScalingInstances", [member.described() for member in members], "InstanceId")

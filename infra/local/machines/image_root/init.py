@@ -181,6 +181,7 @@ class Init:
         deadline = time.monotonic() + STOP_WITHIN_S
         if service.process:
             os.kill(service.process.pid, signal.SIGTERM)
+            os.kill(service.process.pid, signal.SIGCONT)  # as systemd does, so that one that is stopped can end
         while service.process:
             if time.monotonic() > deadline:
                 os.kill(service.process.pid, signal.SIGKILL)

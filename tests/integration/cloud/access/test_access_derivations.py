@@ -53,6 +53,7 @@ def check(service: str, operation: str, params: dict[str, Any], expected: Needed
         ("ec2", "DescribeInstanceStatus", {}, "ec2:DescribeInstanceStatus", "*"),
         ("ec2", "DescribeSpotInstanceRequests", {}, "ec2:DescribeSpotInstanceRequests", "*"),
         ("autoscaling", "DescribeWarmPool", {}, "autoscaling:DescribeWarmPool", "*"),
+        ("autoscaling", "DescribeInstanceRefreshes", {}, "autoscaling:DescribeInstanceRefreshes", "*"),
         ("elasticloadbalancing", "DescribeTargetHealth", {}, "elasticloadbalancing:DescribeTargetHealth", "*"),
         (
             "elasticloadbalancing",
@@ -264,6 +265,9 @@ def test_a_group_and_its_tags_are_known_by_group_and_by_member(account: Account)
     check("autoscaling", "CompleteLifecycleAction", {"AutoScalingGroupName": name}, complete)
     (member, *_) = account.members(name)
     check("autoscaling", "SetInstanceHealth", {"InstanceId": member}, [("autoscaling:SetInstanceHealth", arn, tags)])
+    ended: Needed = [("autoscaling:TerminateInstanceInAutoScalingGroup", arn, tags)]
+    for asked_for in ({"InstanceId": member}, {"InstanceIds": [member], "AutoScalingGroupName": name}):
+        check("autoscaling", "TerminateInstanceInAutoScalingGroup", asked_for, ended)
     tagging = {"Tags": [{"ResourceId": name, "Key": "until", "Value": "9"}]}
     asked: Keys = {**tags, "aws:tagkeys": ("until",), "aws:requesttag/until": ("9",)}
     check("autoscaling", "CreateOrUpdateTags", tagging, [("autoscaling:CreateOrUpdateTags", arn, asked)])
@@ -277,6 +281,8 @@ def test_each_instance_is_decided_about_with_its_own_tags(account: Account) -> N
     ]
     expected: Needed = [("ec2:StopInstances", f"arn:aws:ec2:{HERE}:instance/{one}", tags) for one, tags in roles]
     check("ec2", "StopInstances", {"InstanceIds": [worker, master]}, expected)
+    rebooted: Needed = [("ec2:RebootInstances", resource, tags) for _, resource, tags in expected]
+    check("ec2", "RebootInstances", {"InstanceIds": [worker, master]}, rebooted)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from tests.integration.cloud.access.account import (
     Account,
     outcome,
 )
+from tests.integration.cloud.machines.rig import eventually
 
 KUBECONFIG = f"/regrow/{CLUSTER}/kubeconfig/remediate"
 JOIN = f"/regrow/{CLUSTER}/join"
@@ -94,6 +95,7 @@ OBSERVING: list[tuple[str, str, dict[str, Any]]] = [
     ("ssm", "get_parameter", {"Name": KUBECONFIG, "WithDecryption": True}),
     ("dynamodb", "get_item", READ_ITEM),
     ("dynamodb", "query", QUERY),
+    ("autoscaling", "describe_instance_refreshes", HOOKS),
     ("sts", "get_caller_identity", {}),
 ]
 ALLOWED = [
@@ -156,6 +158,8 @@ DENIED = [
     ("remediate", "dynamodb", "get_item", {**READ_ITEM, "TableName": "missing"}, "AccessDeniedException"),
     ("remediate", "autoscaling", "complete_lifecycle_action", LIFECYCLE, "AccessDenied"),
     ("remediate", "autoscaling", "update_auto_scaling_group", {"AutoScalingGroupName": WORKERS}, "AccessDenied"),
+    ("remediate", "autoscaling", "start_instance_refresh", HOOKS, "AccessDenied"),
+    ("intake", "autoscaling", "describe_instance_refreshes", HOOKS, "AccessDenied"),
 ]
 
 
@@ -175,6 +179,41 @@ def test_the_drill_may_terminate_a_worker_and_no_control_plane(account: Account)
     assert outcome(ec2, "terminate_instances", InstanceIds=[worker, master]) == "UnauthorizedOperation"
     intake = account.client("ec2", account.function("intake"))
     assert outcome(intake, "terminate_instances", InstanceIds=[worker], DryRun=True) == "UnauthorizedOperation"
+
+
+def test_remediate_reboots_and_replaces_machines_of_its_own_cluster_alone(account: Account) -> None:
+    worker, alien = account.members(WORKERS)[0], account.run(WORKERS)  # without tags, and in no group
+    keep = {"ShouldDecrementDesiredCapacity": False}
+    ec2, groups = (account.client(service, account.function("remediate")) for service in ("ec2", "autoscaling"))
+    assert outcome(ec2, "reboot_instances", InstanceIds=[worker], DryRun=True) == "DryRunOperation"
+    assert outcome(ec2, "reboot_instances", InstanceIds=[alien], DryRun=True) == "UnauthorizedOperation"
+    assert outcome(ec2, "terminate_instances", InstanceIds=[worker], DryRun=True) == "UnauthorizedOperation"
+    for other in ("sweep", "drill", "mint", "approve"):
+        denied = account.client("autoscaling", account.function(other))
+        assert outcome(denied, "terminate_instance_in_auto_scaling_group", InstanceId=worker, **keep) == "AccessDenied"
+    assert outcome(groups, "terminate_instance_in_auto_scaling_group", InstanceId=alien, **keep) == "AccessDenied"
+
+    def replaced() -> bool:
+        """Launches are given up in seconds here, so a member may be none any more."""
+        (group,) = groups.describe_auto_scaling_groups(AutoScalingGroupNames=[WORKERS])["AutoScalingGroups"]
+        return "ok" in [
+            outcome(groups, "terminate_instance_in_auto_scaling_group", InstanceId=member["InstanceId"], **keep)
+            for member in group["Instances"]
+        ]
+
+    eventually(replaced)
+
+
+@pytest.mark.parametrize("role", [WORKERS, MASTERS])
+def test_remediate_sends_its_two_documents_to_machines_of_its_own_cluster_alone(account: Account, role: str) -> None:
+    machine, alien = account.members(role)[0], account.run(role)
+    ssm = account.client("ssm", account.function("remediate"))
+    asked = {"DocumentName": f"regrow-{CLUSTER}-machine", "Parameters": {"action": ["restart-kubelet"]}}
+    # No agent has registered here, and who is refused would not hear of that.
+    assert outcome(ssm, "send_command", InstanceIds=[machine], **asked) == "InvalidInstanceId"
+    assert outcome(ssm, "send_command", InstanceIds=[alien], **asked) == "AccessDeniedException"
+    shell = {"DocumentName": "AWS-RunShellScript", "Parameters": {"commands": ["reboot"]}}
+    assert outcome(ssm, "send_command", InstanceIds=[machine], **shell) == "AccessDeniedException"
 
 
 def test_remediate_completes_hooks_and_leaves_target_groups_of_its_own_cluster(account: Account) -> None:

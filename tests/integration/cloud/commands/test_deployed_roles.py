@@ -1,4 +1,4 @@
-"""With the stacks of the checkout: a control plane takes the commands of its document, a worker takes none."""
+"""With the stacks of the checkout: every machine takes the commands that are for it, and none that are another's."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tests.integration.cloud.commands.played import PlayedAgent, RefusedError
 
 __all__ = ["account"]
 DOCUMENT = f"regrow-{CLUSTER}-control-plane"
+OF_MACHINES = f"regrow-{CLUSTER}-machine"
 
 
 def agent(account: Account, role: str) -> PlayedAgent:
@@ -44,12 +45,41 @@ def test_nothing_else_can_be_asked_of_it(account: Account, given: dict[str, list
         account.client("ssm").send_command(DocumentName=DOCUMENT, InstanceIds=[machine.instance_id], Parameters=given)
 
 
-def test_a_worker_has_no_agent_that_is_known(account: Account) -> None:
+@pytest.mark.parametrize("role", ["worker", "control-plane"])
+@pytest.mark.parametrize("action", ["restart-kubelet", "restart-runtime"])
+def test_any_machine_starts_a_service_again_when_it_is_told_to(account: Account, role: str, action: str) -> None:
+    machine = agent(account, role)
+    machine.register()
+    account.client("ssm").send_command(
+        DocumentName=OF_MACHINES, InstanceIds=[machine.instance_id], Parameters={"action": [action]}
+    )
+    message = machine.message()
+    machine.acknowledge(message)
+    payload = json.loads(message["Payload"])
+    assert payload["Parameters"] == {"action": action}
+    (command,) = payload["DocumentContent"]["mainSteps"][0]["inputs"]["runCommand"]
+    assert command == "exec python3 /opt/regrow/node/services.py '{{ action }}'"
+
+
+@pytest.mark.parametrize("given", [{"action": ["reboot"]}, {"action": ["restart-kubelet"], "first": ["etcd"]}, {}])
+def test_nothing_else_can_be_asked_of_any_machine(account: Account, given: dict[str, list[str]]) -> None:
     machine = agent(account, "worker")
+    machine.register()
+    with pytest.raises(ClientError, match="InvalidParameters"):
+        account.client("ssm").send_command(
+            DocumentName=OF_MACHINES, InstanceIds=[machine.instance_id], Parameters=given
+        )
+
+
+def test_a_worker_takes_nobody_elses_commands(account: Account) -> None:
+    one, other = agent(account, "worker"), agent(account, "control-plane")
+    other.register()
+    account.client("ssm").send_command(
+        DocumentName=DOCUMENT, InstanceIds=[other.instance_id], Parameters={"action": ["members"]}
+    )
     with pytest.raises(RefusedError, match="AccessDenied"):
-        machine.register()
-    with pytest.raises(RefusedError, match="AccessDenied"):
-        machine.call("GetMessages", Destination=machine.instance_id)
+        one.call("GetMessages", Destination=other.instance_id)
+    assert other.message()
 
 
 def test_only_a_control_plane_stores_snapshots(account: Account, tmp_path: Path) -> None:

@@ -18,7 +18,9 @@ from infra.local.machines.hardware import MachineSpec
 
 T = TypeVar("T")
 
-QUICK = dataclasses.replace(INSTANT, autoscaling_retry_s=0.05, hook_second_s=0.002, os_shutdown_grace_s=0.01)
+QUICK = dataclasses.replace(
+    INSTANT, autoscaling_retry_s=0.05, hook_second_s=0.002, os_shutdown_grace_s=0.01, status_check_s=0.05
+)
 """A hook's shortest timeout, 30 s, lasts 60 ms."""
 
 
@@ -31,6 +33,7 @@ class ListedMachines:
         self.broken = False
         self.consoles: dict[str, bytes] = {}
         self._on: set[str] = set()
+        self._cut: set[str] = set()
         self._lock = threading.Lock()
 
     def start(self, spec: MachineSpec) -> None:
@@ -60,6 +63,18 @@ class ListedMachines:
     def running(self) -> frozenset[str]:
         with self._lock:
             return frozenset(self._on)
+
+    def cut(self, instance_id: str) -> None:
+        with self._lock:
+            self._cut.add(instance_id)
+
+    def mend(self, instance_id: str) -> None:
+        with self._lock:
+            self._cut.discard(instance_id)
+
+    def reachable(self) -> frozenset[str]:
+        with self._lock:
+            return frozenset(self._on - self._cut)
 
     def crash(self, instance_id: str) -> None:
         """The machine is gone and nobody was asked."""

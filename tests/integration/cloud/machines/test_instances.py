@@ -188,13 +188,6 @@ def test_filters_follow_the_state(aws: Aws) -> None:
     assert [each["InstanceId"] for reservation in found["Reservations"] for each in reservation["Instances"]] == [alive]
 
 
-def test_status_checks_tell_a_machine_that_is_not_there(aws: Aws) -> None:
-    instance_id, ec2 = aws.run(), aws.client("ec2")
-    assert ec2.describe_instance_status()["InstanceStatuses"][0]["InstanceStatus"]["Status"] == "ok"
-    aws.machines.crash(instance_id)
-    assert ec2.describe_instance_status()["InstanceStatuses"][0]["InstanceStatus"]["Status"] == "impaired"
-
-
 def test_a_launch_template_gives_profile_user_data_and_tags(aws: Aws) -> None:
     iam, ec2 = aws.client("iam"), aws.client("ec2")
     arn = iam.create_instance_profile(InstanceProfileName="machines")["InstanceProfile"]["Arn"]

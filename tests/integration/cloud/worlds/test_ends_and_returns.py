@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from infra.local.drills import announcing
+from infra.local.drills import announcing, operating
 from tests.integration.cloud.worlds.conftest import Site
 from tests.integration.local.worlds.light import eventually
 
@@ -74,3 +74,35 @@ def test_maintenance_reboots_the_real_machines_when_it_is_time(site: Site) -> No
     site.inside(announcing.schedule, site.cluster, machines, "instance-reboot", datetime.now(UTC))
     eventually(lambda: all("run in an earlier life" in site.log(machine) for machine in machines), within_s=60)
     assert not {boot_id(site, machine) for machine in machines} & set(first)
+
+
+def status(site: Site, machine: str) -> tuple[str, str]:
+    """What EC2's checks of the system and of the instance say."""
+    (found,) = site.ec2("describe_instance_status", InstanceIds=[machine])["InstanceStatuses"]
+    return found["SystemStatus"]["Status"], found["InstanceStatus"]["Status"]
+
+
+def test_a_host_that_dies_takes_everything_with_it_and_leaves_nothing_after_its_termination(site: Site) -> None:
+    machine = site.run(GOODBYE)
+    site.inside(operating.host_dies, site.cluster, machine)
+    assert not site.place(machine).pid.exists()
+    assert said(site, machine) == ""
+    eventually(lambda: status(site, machine) == ("impaired", "impaired"))
+    assert site.state(machine) == "running"
+    site.ec2("terminate_instances", InstanceIds=[machine])
+    site.until(machine, "terminated")
+    eventually(lambda: not site.place(machine).disk.exists())
+
+
+def test_a_machine_without_a_network_lives_on_until_it_is_mended_and_a_reboot_does_not_mend_it(site: Site) -> None:
+    machine = site.run(GOODBYE)
+    first = boot_id(site, machine)
+    site.inside(operating.network_fails, site.cluster, machine)
+    eventually(lambda: status(site, machine) == ("ok", "impaired"))
+    assert boot_id(site, machine) == first
+    site.ec2("reboot_instances", InstanceIds=[machine])
+    eventually(lambda: site.log(machine).count("ready for cloud-init") == 2, within_s=60)
+    assert boot_id(site, machine) != first
+    assert status(site, machine) == ("ok", "impaired")
+    site.inside(operating.host_is_mended, site.cluster, machine)
+    eventually(lambda: status(site, machine) == ("ok", "ok"))

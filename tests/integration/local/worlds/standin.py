@@ -34,7 +34,7 @@ def call(name: str, arguments: dict[str, Any]) -> Any:
     result = getattr(machines, name)(**arguments)
     if isinstance(result, bytes):
         return result.decode()
-    return sorted(result) if name == "running" else result
+    return sorted(result) if name in ("running", "reachable") else result
 
 
 class Answer(BaseHTTPRequestHandler):

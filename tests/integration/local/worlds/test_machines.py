@@ -179,6 +179,18 @@ def test_a_cut_cable_lets_nothing_through_until_it_is_mended(light: LightWorld) 
     assert eventually(lambda: light.fetch(machine.address, 8000, timeout_s=1)) == 200
 
 
+def test_a_reboot_mends_no_cable_and_a_start_elsewhere_does(light: LightWorld) -> None:
+    machine = light.machine().start()
+    machine.call("cut")
+    machine.call("reboot")
+    assert machine.runs
+    assert machine.instance_id not in light.call("reachable")
+    assert light.fetch(machine.address, 22, timeout_s=0.5) is None
+    machine.call("shutdown", grace_s=10)
+    machine.start()
+    assert machine.instance_id in light.call("reachable")
+
+
 def test_a_frozen_machine_does_nothing_until_it_is_thawed(light: LightWorld) -> None:
     machine = light.machine(SERVER).start()
     assert eventually(lambda: light.fetch(machine.address, 8000)) == 200

@@ -31,11 +31,7 @@ def test_a_machine_may_ask_for_its_own_bundle_before_it_is_there(lines: list[str
     assert judge_denials(lines).kept
 
 
-def test_a_machine_whose_role_knows_no_agent_may_ask_to_be_known() -> None:
-    assert judge_denials([AGENT, AGENT]).kept
-
-
-@pytest.mark.parametrize("line", [ANOTHERS, OWN_LONGER, WRITES, FUNCTION, UNDECIDED])
+@pytest.mark.parametrize("line", [ANOTHERS, OWN_LONGER, WRITES, AGENT, FUNCTION, UNDECIDED])
 def test_every_other_refusal_breaks_the_promise_and_is_shown(line: str) -> None:
     found = judge_denials([OWN, line, line])
     assert not found.kept

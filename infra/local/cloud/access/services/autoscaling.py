@@ -17,7 +17,10 @@ def _on_group(call: Call) -> Iterable[Access]:
 
 
 def _on_members_group(call: Call) -> Iterable[Access]:
-    """The call names an instance; what is decided about is the group that has it."""
+    """The call names an instance; what is decided about is the group that has it, or that it names beside several."""
+    if group := call.params.get("AutoScalingGroupName"):
+        yield _access(call, group)
+        return
     instance = call.params["InstanceId"]
     found = (
         each.name for each in _groups(call).values() if any(m.instance_id == instance for m in each.instance_states)

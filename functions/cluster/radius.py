@@ -1,0 +1,96 @@
+"""How much trouble at once is too much to be the machines' own. Pure.
+
+When many machines fail together, it is rarely they that are to blame: a zone, the network, or the API server's own
+eyes. Ending them would make it worse, so the brake holds everything that a doubt would bring, and lets go by itself.
+What EC2 calls ended is cleaned up all the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from functions.cluster.machine import InstanceId
+
+BRAKE_HOLDS = timedelta(minutes=3)  # after it was last seen to be called for: kubelets come back one after another
+_FEW = 2  # so few make no dark zone, however small it is (Kubernetes' node lifecycle controller: three at least)
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """One machine that is meant to serve, as one look at all of them saw it.
+
+    `doubted`: it runs and is in trouble. `unwell`: doubted, leaving, dead, or not in service yet: its group does
+    without it for now.
+    """
+
+    instance: InstanceId
+    group: str
+    zone: str
+    doubted: bool = False
+    unwell: bool = False
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much may be wrong at once for single machines to be repaired.
+
+    Of a group `group_share`, and always `group_floor` machines, so that small groups stay repairable (Karpenter's limit
+    of 20 % paralysed pools of 3 to 5: karpenter issue 2134). Of a zone and of the cluster as in Kubernetes' zones
+    (0.55) and Gardener's dependency-watchdog (0.6 of all leases). `replaced_an_hour` counts a group's machines.
+    """
+
+    group_share: float = 0.2
+    group_floor: int = 1
+    zone_share: float = 0.55
+    cluster_share: float = 0.6
+    replaced_an_hour: int = 3
+
+
+@dataclass(frozen=True)
+class Around:
+    """What one look at all machines says about repairing one of them."""
+
+    brakes: tuple[Brake, ...] = ()
+    refreshing: bool = False  # an instance refresh of its group is under way
+
+
+@dataclass(frozen=True)
+class Brake:
+    """Why machines of a scope (the cluster, `zone NAME`, `group NAME`) are not repaired now; `until` when at least."""
+
+    scope: str
+    reason: str
+    until: datetime
+
+    @property
+    def lifted_by(self) -> str:
+        return f"it lets go by itself when that is over, not before {self.until:%H:%M:%SZ}"
+
+    def holds(self, group: str | None, zone: str, at: datetime) -> bool:
+        return at < self.until and self.scope in ("cluster", f"zone {zone}", f"group {group}")
+
+
+def brakes(sightings: Iterable[Sighting], limits: Limits, at: datetime) -> tuple[Brake, ...]:
+    """Return every brake that one look at all machines calls for, the widest first."""
+    seen = tuple(sightings)
+    until = at + BRAKE_HOLDS
+    found: list[Brake] = []
+    doubted = sum(one.doubted for one in seen)
+    if doubted > _FEW and doubted >= limits.cluster_share * len(seen):
+        reason = f"{doubted} of {len(seen)} machines are in trouble at once: rather the API server or the network"
+        found.append(Brake("cluster", reason, until))
+    zones, dark = Counter(one.zone for one in seen), Counter(one.zone for one in seen if one.doubted)
+    for zone, many in sorted(dark.items()):
+        if many > _FEW and many >= limits.zone_share * zones[zone]:
+            reason = f"{many} of {zones[zone]} machines in {zone} are in trouble at once: rather the zone than they"
+            found.append(Brake(f"zone {zone}", reason, until))
+    groups, unwell = Counter(one.group for one in seen), Counter(one.group for one in seen if one.unwell)
+    for group in sorted({one.group for one in seen if one.doubted}):
+        most, many = max(limits.group_floor, int(limits.group_share * groups[group])), unwell[group]
+        if many > most:
+            reason = f"{many} of {groups[group]} machines of {group} are not well, and {most} at once may be repaired"
+            found.append(Brake(f"group {group}", reason, until))
+    return tuple(found)
