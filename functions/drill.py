@@ -19,16 +19,16 @@ from typing import Any, Protocol
 from functions.cluster.assess import not_whole
 from functions.cluster.facts import Pause
 from functions.cluster.machine import Group, InstanceId, Role, instance_id
+from functions.cluster.optout import LONGEST_PAUSE, pauses_of
 from functions.errors import PermanentError, RefusedError
 from functions.messages import Look
-from functions.remediate.observe import readiness
+from functions.remediate.observe import observe, readiness
 from functions.remediate.outside import Outside
 from functions.remediate.outside import Table as PassTable
 from functions.remediate.reconcile import judge
 from functions.report import case_report, judgement_report
 from functions.settings import Settings
 
-LONGEST_PAUSE = timedelta(days=7)
 _FIELDS = {
     "drill": {"dry_run", "machine"},
     "report": {"machine"},
@@ -112,7 +112,10 @@ def _drill(request: Mapping[str, Any], desk: Desk, settings: Settings, now: date
         raise RefusedError(f"cluster {settings.cluster} has no group that is tagged as its workers")
 
     victim, group = _victim(request, workers)
-    for pause in desk.table.pauses():
+    seen = observe(victim, settings.cluster, desk.outside, now=now)
+    if seen.unknowns:
+        raise RefusedError(f"not all could be read of {victim}: {seen.unknowns[0]}")
+    for pause in pauses_of(seen):
         if pause.holds((settings.cluster, group.name, victim), now):
             raise RefusedError(str(pause))
     said = {"group": group.name, "machine": victim, "how": "terminated with no shutdown of its operating system"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum
 from functools import cached_property
 from typing import TypeVar
@@ -17,6 +17,8 @@ from functions.cluster.radius import Around, Brake
 from functions.errors import ConfigurationError, RetryableError
 
 Fact = TypeVar("Fact")
+UNTIL_MENDED = datetime.max.replace(tzinfo=UTC)
+"""The end of a pause whose own end cannot be read: it holds until a person has put it right."""
 
 
 @dataclass(frozen=True)
@@ -77,18 +79,24 @@ class Record:
 
 @dataclass(frozen=True)
 class Pause:
-    """A person's word to leave the cluster, a group or a machine alone; ends by itself."""
+    """A person's word to leave the cluster, a group or a machine alone; ends by itself.
+
+    `source` is the tag or annotation that it was read from; empty when it was written into the table.
+    """
 
     of: str
     until: datetime
     reason: str
+    source: str = ""
 
     def holds(self, subjects: Iterable[str], at: datetime) -> bool:
         """Whether it is of one of these (cluster, group, machine) and has not ended at that time."""
         return self.of in subjects and at < self.until
 
     def __str__(self) -> str:
-        return f"{self.of} is paused until {self.until:%Y-%m-%d %H:%M:%SZ}: {self.reason}"
+        end = "it is put right" if self.until == UNTIL_MENDED else f"{self.until:%Y-%m-%d %H:%M:%SZ}"
+        by = f" by its {self.source}" if self.source else ""
+        return f"{self.of} is paused{by} until {end}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -159,6 +167,7 @@ class Facts:
     renewed_at: datetime | Absent | Unknown = Absent()  # when its kubelet renewed its lease last
     impairments: tuple[Impairment, ...] | Unknown = ()  # what of EC2's status checks fails; asked for beside silence
     around: Around | Unknown = Unknown("the other machines were not looked at")
+    annotation_holds_since: datetime | Unknown | None = None  # when its Node's opt-out first held something back
 
     @property
     def case(self) -> Case | None:

@@ -34,6 +34,8 @@ HOOK_PREFIX = "regrow-"  # of the lifecycle hooks that are ours to complete; a g
 SUSPENDED_UNTIL_TAG = "regrow:launch-suspended-until"
 SUSPENDED_BECAUSE_TAG = "regrow:launch-suspended-because"
 API_TARGET_GROUP_TAG = "regrow:api-target-group"  # of a group of control planes: the ARN
+PAUSE_TAG = "regrow:pause-until"  # of a group or an instance, by a person
+PAUSE_ANNOTATION = "regrow.dev/pause-until"  # of a Node, by whoever may write on it
 VERSION_TAG = "regrow:kubernetes-version"  # of an image: the version of its kubeadm and kubelet, such as v1.36.3
 
 
@@ -185,6 +187,7 @@ class Group:
     classic_load_balancers: tuple[str, ...] = ()  # by name
     suspended: frozenset[str] = frozenset()  # names of Auto Scaling processes, such as Launch
     launch_suspended_until: datetime | None = None  # by us; from our tag on the group
+    pause_until: str | None = None  # a person's tag, as it stands: see `optout`
     api_target_group: str | None = None  # ARN; of control planes, which Regrow registers and Auto Scaling does not
     tags: Mapping[str, str] = field(default_factory=dict, hash=False)
 

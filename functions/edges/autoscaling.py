@@ -15,6 +15,7 @@ from functions.cluster.machine import (
     CLUSTER_TAG,
     HOOK_PREFIX,
     LAUNCH_PROCESS,
+    PAUSE_TAG,
     SUSPENDED_BECAUSE_TAG,
     SUSPENDED_UNTIL_TAG,
     WAITING,
@@ -158,6 +159,7 @@ def _group(raw: dict[str, Any], cluster: str, warm_pool: list[dict[str, Any]]) -
         classic_load_balancers=tuple(raw.get("LoadBalancerNames", [])),
         suspended=frozenset(process["ProcessName"] for process in raw.get("SuspendedProcesses", [])),
         launch_suspended_until=_moment(tags.get(SUSPENDED_UNTIL_TAG)),
+        pause_until=tags.get(PAUSE_TAG),
         api_target_group=tags.get(API_TARGET_GROUP_TAG),
         tags=tags,
     )

@@ -317,8 +317,13 @@ class TableEdge:
 
     def first_time(self, key: str, *, now: datetime, within: timedelta) -> bool:
         """DynamoDB deletes expired items late, so the condition reads the time as well."""
-        item = {"pk": "said", "sk": key, "expires_at": int((now + within).timestamp())}
+        item = {"pk": "said", "sk": key, "at": now.isoformat(), "expires_at": int((now + within).timestamp())}
         return self._put(item, condition=("expires_at <= :now", {":now": int(now.timestamp())}))
+
+    def said_since(self, key: str, *, now: datetime) -> datetime | None:
+        """When `first_time` was last true for this key; None when it would be true now."""
+        item = self._get("said", key)
+        return datetime.fromisoformat(item["at"]) if item and item["expires_at"] > now.timestamp() else None
 
     def unsay(self, key: str) -> None:
         self._delete("said", key)

@@ -20,6 +20,7 @@ from functions.cluster.facts import Absent, Facts, Fleet, Memory, Unknown, known
 from functions.cluster.heed import heeded
 from functions.cluster.joining import Admission
 from functions.cluster.machine import Group, InstanceId, InstanceState, Role
+from functions.cluster.optout import pauses_by_tags
 from functions.cluster.radius import Around, brakes
 from functions.errors import ConfigurationError, RetryableError
 from functions.messages import CONTROL_PLANE, Look, Order
@@ -129,7 +130,7 @@ def ask_around_kubernetes(
     if isinstance(health, Unknown):
         return etcd, asked, health
     if isinstance(etcd, Etcd) and not quorum.lost(etcd):
-        pauses = known(outside.table.pauses)
+        pauses = known(lambda: (*outside.table.pauses(), *pauses_by_tags(groups, fleet, now)))
         ended = {
             one.id
             for one in fleet

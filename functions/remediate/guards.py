@@ -9,6 +9,7 @@ from functions.cluster.assess import Kind, Verdict
 from functions.cluster.doubt import Doubt, Repair, Rung, repair_of
 from functions.cluster.facts import Facts, Memory, Unknown
 from functions.cluster.machine import Instance, InstanceId, Role
+from functions.cluster.optout import pauses_of
 from functions.cluster.policy import Policy
 from functions.remediate.plan import LATER, Plan
 
@@ -36,15 +37,15 @@ def guard(
     """
     if not plan.touches:
         return None
+    subjects = {facts.cluster, facts.id, *([verdict.group.name] if verdict.group else [])}
+    for pause in pauses_of(facts):
+        if pause.holds(subjects, facts.at):
+            return Refusal(str(pause), None, "its end, or a resume")
+
     if isinstance(facts.memory, Unknown):
         if verdict.kind is Kind.LEAVING and not plan.ends_a_drain:
             return None  # a cordon can be taken back; waiting for the table would cost the machine its notice
         return Refusal(f"the table cannot be read ({facts.memory.reason})", LATER, "the table answers again")
-
-    subjects = {facts.cluster, facts.id, *([verdict.group.name] if verdict.group else [])}
-    for pause in facts.memory.pauses:
-        if pause.holds(subjects, facts.at):
-            return Refusal(str(pause), None, "its end, or a resume")
 
     if plan.rung:
         return _of_a_rung(plan.rung, verdict, facts, facts.memory, max_in_flight, policy or Policy())

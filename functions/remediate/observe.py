@@ -10,8 +10,17 @@ from datetime import datetime
 from functions.cluster.assess import too_few
 from functions.cluster.facts import Absent, Facts, Fleet, Memory, Phase, Record, Unknown, known
 from functions.cluster.identity import match
-from functions.cluster.machine import Instance, InstanceId, InstanceState, Node, Role, instance_of_provider_id
+from functions.cluster.machine import (
+    PAUSE_ANNOTATION,
+    Instance,
+    InstanceId,
+    InstanceState,
+    Node,
+    Role,
+    instance_of_provider_id,
+)
 from functions.cluster.notice import Cause, Notice, ScheduledEvent
+from functions.cluster.optout import holds_key
 from functions.cluster.trouble import trouble_of
 from functions.remediate.outside import Kubernetes, Outside
 
@@ -45,6 +54,9 @@ def observe(
             return facts
         facts = replace(facts, node=known(lambda: find_node(outside.kubernetes, machine, facts)))
         facts = replace(facts, scheduled=_scheduled(facts, outside))
+        if isinstance(facts.node, Node) and PAUSE_ANNOTATION in facts.node.annotations:
+            since = known(lambda: outside.table.said_since(holds_key(machine), now=now))
+            facts = replace(facts, annotation_holds_since=since)
         leaving, ended = _leaving(facts), _ended(facts)
         load_balancers = _load_balancers(facts) if leaving else ()
         ask = (lambda: outside.load_balancing.targets(machine, load_balancers)) if load_balancers else tuple

@@ -215,6 +215,9 @@ class Table(Protocol):
     def first_time(self, key: str, *, now: datetime, within: timedelta) -> bool:
         """Whether nobody has said `key` within that time; says it."""
 
+    def said_since(self, key: str, *, now: datetime) -> datetime | None:
+        """When `first_time` was last true for this key; None when it would be true now."""
+
     def unsay(self, key: str) -> None: ...
 
     def admission(self) -> Admission | Absent:

@@ -12,6 +12,7 @@ from functions.cluster.facts import Facts, known
 from functions.cluster.heed import heeded
 from functions.cluster.machine import Node
 from functions.cluster.notice import Notice
+from functions.cluster.optout import HELD_KEPT, held_by_annotation, holds_key
 from functions.errors import ConfigurationError, RetryableError
 from functions.messages import CONTROL_PLANE, Look, Order
 from functions.remediate.act import Outcome, act
@@ -151,6 +152,8 @@ def _new_wait(look: Look, outcome: Outcome, outside: Outside, now: datetime) -> 
 def _record(look: Look, judgement: Judgement, outcome: Outcome, outside: Outside, *, now: datetime) -> None:
     """Keep in the table what changed something, failed, or was refused; a refusal is also told to a person, once."""
     verdict = judgement.verdict
+    if judgement.refusal and held_by_annotation(judgement.facts):
+        outside.table.first_time(holds_key(look.machine), now=judgement.facts.at, within=HELD_KEPT)
     if verdict.quarantined:
         subject = f"{look.machine} contradicts itself and is left alone"
         text = (

@@ -10,6 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from functions.cluster import optout
 from functions.cluster.assess import Kind, Verdict, assess
 from functions.cluster.etcd import seems_ill
 from functions.cluster.facts import Absent, Facts, Fleet, Memory, Record
@@ -24,7 +25,7 @@ from functions.remediate.outside import Outside
 from functions.remediate.planning import make_plan
 from functions.remediate.plans.control_plane import needs_pass
 from functions.remediate.reading import Cluster, control_planes, facts_of, read_cluster, sightings
-from functions.remediate.reconcile import ALERT_EVERY
+from functions.remediate.reconcile import ALERT_EVERY, QUARANTINE_TOLD_EVERY
 from functions.remediate.telling import alert_once, tell_if_possible
 from functions.settings import Settings
 
@@ -32,6 +33,7 @@ _SOON_AGAIN = timedelta(minutes=3)
 _REPORTED_FOR = timedelta(minutes=5)  # pressure comes and goes
 _NAMED = 20
 OF_THE_CLUSTER = InstanceId("cluster")  # whose history is kept under this name
+_MISREAD_TOLD = 10
 _ETCD_EVERY_MIN = 30  # a look at etcd although nothing seems to be wrong: for snapshots, and what nobody knows of
 
 
@@ -67,6 +69,7 @@ def run_sweep(outside: Outside, settings: Settings, *, now: datetime) -> Sweep:
     _tell_reported(cluster, outside, now=now)
     _resume_launches(cluster.groups, settings.cluster, outside, now=now)
     _approve_pending(outside)
+    _tell_misread(cluster, outside, now=now)
     outside.journal.tell(
         "sweep",
         looked_at=found.looked_at,
@@ -118,7 +121,8 @@ def _resume_launches(groups: tuple[Group, ...], cluster: str, outside: Outside, 
     over = [group for group in groups if group.launch_suspended_until and now >= group.launch_suspended_until]
     for group in over:
         try:
-            if any(pause.holds((cluster, group.name), now) for pause in outside.table.pauses()):
+            pauses = (*outside.table.pauses(), *optout.pauses_by_tags((group,), (), now))
+            if any(pause.holds((cluster, group.name), now) for pause in pauses):
                 continue
             outside.table.forget_abandoned(group.name)
             outside.autoscaling.resume_launch(group.name)
@@ -127,6 +131,18 @@ def _resume_launches(groups: tuple[Group, ...], cluster: str, outside: Outside, 
             outside.journal.count("resume_failed")
         else:
             outside.journal.tell("launch_resumed", group=group.name)
+
+
+def _tell_misread(cluster: Cluster, outside: Outside, *, now: datetime) -> None:
+    """Opt-outs that are not as they must be; not all at once, since a machine can write on its Node what it likes."""
+    wrong = optout.misread(cluster.groups, cluster.instances.values(), cluster.nodes, now)
+    for one in wrong[:_MISREAD_TOLD]:
+        subject = f"The pause of {one.of} is not understood"
+        holds = f"Until it is, nothing is done to {one.of}" if one.pause else "It holds nothing back"
+        text = f"The {one.source} of {one.of}: {one.wrong}. {holds}."
+        tell_if_possible(
+            outside, f"opt-out#{one.of}#{one.source}", subject, text, now=now, within=QUARANTINE_TOLD_EVERY
+        )
 
 
 def _approve_pending(outside: Outside) -> None:

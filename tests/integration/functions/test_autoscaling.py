@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from functions.cluster.machine import SUSPENDED_BECAUSE_TAG, SUSPENDED_UNTIL_TAG, InstanceId, Role, Transition
+from functions.cluster.machine import (
+    PAUSE_TAG,
+    SUSPENDED_BECAUSE_TAG,
+    SUSPENDED_UNTIL_TAG,
+    InstanceId,
+    Role,
+    Transition,
+)
 from functions.edges.autoscaling import AutoScalingEdge
 from tests.integration.functions.conftest import Clients
 from tests.integration.functions.surroundings import a_group
@@ -63,3 +70,13 @@ def test_a_time_that_a_person_made_unreadable_is_no_time(clients: Clients, text:
     clients("autoscaling").create_or_update_tags(Tags=[tag | {"Key": SUSPENDED_UNTIL_TAG, "Value": text}])
     (group,) = AutoScalingEdge(clients("autoscaling")).groups(CLUSTER)
     assert group.launch_suspended_until is None
+
+
+def test_a_groups_opt_out_is_shown_as_a_person_wrote_it(clients: Clients) -> None:
+    a_group(clients)
+    edge = AutoScalingEdge(clients("autoscaling"))
+    assert [group.pause_until for group in edge.groups(CLUSTER)] == [None]
+    tag = {"ResourceId": WORKERS, "ResourceType": "auto-scaling-group", "PropagateAtLaunch": False}
+    text = "2026-11-21T18:00:00Z the racks are moved"
+    clients("autoscaling").create_or_update_tags(Tags=[tag | {"Key": PAUSE_TAG, "Value": text}])
+    assert [group.pause_until for group in edge.groups(CLUSTER)] == [text]

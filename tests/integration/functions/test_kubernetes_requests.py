@@ -16,6 +16,7 @@ from functions.cluster.machine import (
     FENCED_ANNOTATION,
     MARKS,
     NOTICE_ANNOTATION,
+    Condition,
     Node,
     Pod,
     Taint,

@@ -180,6 +180,15 @@ def test_a_thing_is_said_for_the_first_time_once_within_its_time(table: TableEdg
     assert table.first_time("refused#other", now=NOW, within=hour)
 
 
+def test_since_when_a_thing_is_said_is_known_until_it_may_be_said_again(table: TableEdge) -> None:
+    hour = timedelta(hours=1)
+    assert table.said_since("holds#i", now=NOW) is None
+    for after in (timedelta(0), timedelta(minutes=20)):
+        table.first_time("holds#i", now=NOW + after, within=hour)
+    assert table.said_since("holds#i", now=NOW + timedelta(minutes=59)) == NOW
+    assert table.said_since("holds#i", now=NOW + hour) is None
+
+
 def test_of_many_at_once_one_says_it_first(table: TableEdge) -> None:
     with ThreadPoolExecutor(4) as together:
         said = list(together.map(lambda _: table.first_time("x", now=NOW, within=timedelta(hours=1)), range(8)))

@@ -98,7 +98,8 @@ class World:
     doubts: dict[InstanceId, Doubt] = field(default_factory=dict)
     brakes: dict[str, Brake] = field(default_factory=dict)
     refreshing: set[str] = field(default_factory=set)  # groups with an instance refresh
-    said: dict[str, datetime] = field(default_factory=dict)
+    said: dict[str, datetime] = field(default_factory=dict)  # until when each counts as said
+    said_at: dict[str, datetime] = field(default_factory=dict)
     history: list[tuple[InstanceId, dict[str, object]]] = field(default_factory=list)
     passes: list[Look] = field(default_factory=list)
     later: list[Look] = field(default_factory=list)

@@ -539,8 +539,12 @@ class FakeTable(_Edge):
         with self.call("first_time") as world:
             if key in world.said and world.said[key] > now:
                 return False
-            world.said[key] = now + within
+            world.said[key], world.said_at[key] = now + within, now
             return True
+
+    def said_since(self, key: str, *, now: datetime) -> datetime | None:
+        with self.call("said_since") as world:
+            return world.said_at[key] if key in world.said and world.said[key] > now else None
 
     def unsay(self, key: str) -> None:
         with self.call("unsay") as world:

@@ -14,6 +14,8 @@ from functions.cluster.machine import (
     DRAINING_ANNOTATION,
     GROUP_TAG,
     NOTICE_ANNOTATION,
+    PAUSE_ANNOTATION,
+    PAUSE_TAG,
     ROLE_TAG,
     InstanceState,
     Role,
@@ -43,6 +45,7 @@ from tests.unit.functions.builders import (
 )
 
 OLD = (NOW - timedelta(hours=2)).isoformat()
+OPT_OUTS = st.sampled_from([f"{(NOW + timedelta(days=days)).isoformat()} it is looked at" for days in (-1, 1, 30)])
 UNKNOWN = st.just(Unknown("the service did not answer"))
 ABSENT = st.just(Absent())
 TAGS = st.fixed_dictionaries(
@@ -51,6 +54,7 @@ TAGS = st.fixed_dictionaries(
         CLUSTER_TAG: st.sampled_from([CLUSTER, "other"]),
         ROLE_TAG: st.sampled_from(["worker", "control-plane", "gardener"]),
         GROUP_TAG: st.sampled_from([WORKERS, "gone"]),
+        PAUSE_TAG: OPT_OUTS,
     },
 )
 INSTANCES = st.builds(
@@ -91,6 +95,8 @@ NODES = st.builds(
                 DRAINING_ANNOTATION: OLD,
             },
             {NOTICE_ANNOTATION: "what?"},
+            {PAUSE_ANNOTATION: f"{(NOW + timedelta(days=1)).isoformat()} it is looked at"},
+            {PAUSE_ANNOTATION: "2099-01-01T00:00:00Z", DRAINING_ANNOTATION: OLD},
         ]
     ),
 ) | st.just(control_plane_node())

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from functions.cluster.facts import Pause
-from functions.cluster.machine import InstanceState
+from functions.cluster.machine import PAUSE_ANNOTATION, PAUSE_TAG, InstanceState
 from functions.drill import Desk, answer
 from functions.errors import PermanentError, RefusedError
 from tests.unit.functions.builders import CLUSTER, NOW, ONE, SETTINGS, TWO, WORKERS, case, machine, pause
@@ -26,6 +26,18 @@ def ask(world: World, request: object) -> dict[str, Any]:
     desk = Desk(outside_of(world), FakeEc2(world, "ec2"), FakeTable(world, "table"))
     said = answer(request, desk, SETTINGS, now=NOW)
     return dict(json.loads(json.dumps(said)))  # what Lambda makes of it
+
+
+def opt_out(world: World, kind: str, name: Any) -> None:
+    text = (NOW + timedelta(hours=1)).isoformat()
+    match kind:
+        case "groups":
+            world.groups[name] = replace(world.groups[name], pause_until=text)
+        case "instances":
+            there = world.instances[name]
+            world.instances[name] = replace(there, tags=there.tags | {PAUSE_TAG: text})
+        case _:
+            world.nodes[name] = replace(world.nodes[name], annotations={PAUSE_ANNOTATION: text})
 
 
 def test_a_drill_terminates_one_worker_and_says_which() -> None:
@@ -70,6 +82,9 @@ def test_a_drill_takes_the_worker_that_is_named() -> None:
         (lambda world: world.pauses.update({CLUSTER: pause()}), f"{CLUSTER} is paused until"),
         (lambda world: world.pauses.update({WORKERS: pause(WORKERS)}), f"{WORKERS} is paused until"),
         (lambda world: world.pauses.update({ONE: pause(ONE)}), f"{ONE} is paused until"),
+        (lambda world: opt_out(world, "groups", WORKERS), f"{WORKERS} is paused by its tag regrow:pause-until until"),
+        (lambda world: opt_out(world, "instances", ONE), f"{ONE} is paused by its tag regrow:pause-until until"),
+        (lambda world: opt_out(world, "nodes", ONE), f"{ONE} is paused by its annotation regrow.dev/pause-until"),
     ],
 )
 def test_a_drill_is_refused_where_the_cluster_is_not_whole_or_not_healed(
