@@ -184,12 +184,16 @@ class Approve:
 
 @dataclass(frozen=True)
 class Admit:
-    """Write down, under the lease, that this machine and no other may join etcd now; `wanted` voters it makes then."""
+    """Write down, under the lease, that this machine and no other may join etcd now; `wanted` voters it makes then.
+
+    One that is `admitted` already has the time that it was given then: etcd is only read once more.
+    """
 
     instance: InstanceId
     asked: InstanceId
     wanted: int
     reason: str
+    admitted: bool = False
 
 
 @dataclass(frozen=True)

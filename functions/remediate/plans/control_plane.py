@@ -182,7 +182,8 @@ def _arriving(verdict: Verdict, facts: Facts, seen: ControlPlane, snapshot_every
         wait = _not_now(verdict, facts, seen)
         if wait or seen.asked is None:
             return (*heartbeats(verdict, facts), _at_the_gate(facts, wait or "nobody answers for etcd"))
-        admit = Admit(facts.id, seen.asked, len(seen.joined) + 1, "etcd is whole, and it is its turn")
+        turn = "etcd is whole, and it is its turn"
+        admit = Admit(facts.id, seen.asked, len(seen.joined) + 1, turn, admitted=until != _NEVER)
         certificates = UploadCertificates(facts.id, seen.asked, "it joins with them")
         steps = _before(steps, (Mint,), (admit, certificates))
     lacks = _not_whole(verdict, facts, seen, member) if _joins(steps) else None
