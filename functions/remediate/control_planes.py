@@ -101,7 +101,8 @@ def judgements(
             ending = end_of_admission(facts, seen) if verdict.kind is not Kind.HELD else ()
             plan = Plan((*ending, *make_plan(verdict, facts, settings.policy).steps))
         if plan.rung:
-            facts = replace(facts, around=around_of(cluster, settings.policy.limits, now=now))
+            limits, group = settings.policy.limits, verdict.group
+            facts = replace(facts, around=known(partial(around_of, cluster, outside, group, limits, now=now)))
         yield judged(facts, verdict, plan, settings)
     plan = plan_snapshot(seen, every)
     if plan.steps:
