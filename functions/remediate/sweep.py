@@ -10,11 +10,12 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from functions.cluster import optout
 from functions.cluster.assess import Kind, Verdict, assess
 from functions.cluster.etcd import seems_ill
-from functions.cluster.facts import Absent, Facts, Fleet, Memory, Record
+from functions.cluster.facts import Absent, Facts, Fleet, Memory, Record, Unknown
 from functions.cluster.heed import heeded
 from functions.cluster.machine import Group, Instance, InstanceId, InstanceState, Node, Role
 from functions.cluster.policy import Policy
@@ -27,7 +28,7 @@ from functions.remediate.planning import make_plan
 from functions.remediate.plans.control_plane import needs_pass
 from functions.remediate.reading import Cluster, control_planes, facts_of, read_cluster, sightings
 from functions.remediate.reconcile import ALERT_EVERY, QUARANTINE_TOLD_EVERY
-from functions.remediate.telling import alert_once, tell_if_possible
+from functions.remediate.telling import alert_once, tell_if_it_lasts, tell_if_possible
 from functions.settings import Settings
 
 _SOON_AGAIN = timedelta(minutes=3)
@@ -67,6 +68,7 @@ def run_sweep(outside: Outside, settings: Settings, *, now: datetime) -> Sweep:
     for record in found.records:
         outside.table.remember(record)
     _hold(found.brakes, outside, settings, now=now)
+    _tell_blind(cluster, outside, settings, now=now)
     _tell_reported(cluster, outside, now=now)
     _resume_launches(cluster.groups, settings.cluster, outside, now=now)
     _approve_pending(outside)
@@ -114,14 +116,15 @@ def _hold(brakes: tuple[Brake, ...], outside: Outside, settings: Settings, *, no
     except (RetryableError, ConfigurationError) as error:
         outside.journal.tell("brake_untold", scopes=[brake.scope for brake in brakes], reason=str(error))
         outside.journal.count("alert_failed")
-        _if_possible(outside, lambda: [outside.table.unsay(_key_of(brake)) for brake in new])
+        for brake in new:
+            _if_possible(outside, partial(outside.table.unsay, _key_of(brake)))
         return
     told: dict[str, object] = {
         "brakes": {brake.scope: brake.reason for brake in new},
         "then": "they let go by themselves",
     }
     if new:
-        _if_possible(outside, lambda: outside.table.write_history(OF_THE_CLUSTER, now, told))
+        _if_possible(outside, partial(outside.table.write_history, OF_THE_CLUSTER, now, told))
 
 
 def _if_possible(outside: Outside, write: Callable[[], object]) -> None:
@@ -134,6 +137,15 @@ def _if_possible(outside: Outside, write: Callable[[], object]) -> None:
 def _key_of(brake: Brake) -> str:
     """The same as of a machine that is refused by it."""
     return f"refused#brake {brake.scope}"
+
+
+def _tell_blind(cluster: Cluster, outside: Outside, settings: Settings, *, now: datetime) -> None:
+    """Without the leases nobody is in trouble as far as we see, and nothing else of the sweep misses them."""
+    if isinstance(cluster.renewals, Unknown) and not cluster.unread:
+        subject = f"The kubelets of {settings.cluster} are not heard"
+        text = f"{cluster.renewals.reason}. As long as that is so no silent machine is found or repaired."
+        tell_if_it_lasts(outside, "leases-unread", subject, text, now=now, within=ALERT_EVERY)
+        outside.journal.count("leases_unread")
 
 
 def _tell_reported(cluster: Cluster, outside: Outside, *, now: datetime) -> None:
