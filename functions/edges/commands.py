@@ -1,7 +1,8 @@
-"""SSM Run Command: what a healthy control plane does for us, with the one document that the cluster has for that.
+"""SSM Run Command: what a healthy control plane does for us, with the two documents that the cluster has for that.
 
-The document runs the machine's own program (infra/node/etcd.py), which prints one JSON object. An output is read, never
-logged: of one that is of no use, only the end of its last line is told.
+One only looks at etcd, the other has all that changes anything. Both run the machine's own program
+(infra/node/etcd.py), which prints one JSON object. An output is read, never logged: of one that is of no use, only the
+end of its last line is told.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ class CommandsEdge:
         self._client = client
         self._instances_arn = instances_arn(beside_arn)
         self._document = f"regrow-{cluster}-control-plane"
+        self._looking = f"regrow-{cluster}-etcd-members"
         self._clock = clock
         self._sleep = sleep
 
@@ -115,11 +117,12 @@ class CommandsEdge:
             if not _ARGUMENT.fullmatch(argument):
                 raise PermanentError(f"{action} on {on}: {self._document} takes no such argument as {argument!r}")
         named = dict(zip(("first", "second"), ([argument] for argument in arguments), strict=False))
+        looks = action == "members"
         with speaking_to("SSM", f"SendCommand {action} to {on}"):
             command = self._client.send_command(
-                DocumentName=self._document,
+                DocumentName=self._looking if looks else self._document,
                 InstanceIds=[on],
-                Parameters={"action": [action], **named},
+                Parameters={} if looks else {"action": [action], **named},
                 TimeoutSeconds=_DELIVERED_WITHIN_S,
             )["Command"]["CommandId"]
         status, pause = "Pending", _FIRST_POLL_AFTER_S
