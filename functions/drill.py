@@ -5,6 +5,7 @@
 {"do": "drill", "machine": "i-0…"}                 that one
 {"do": "report"} or {"do": "report", "machine": …} open cases, or what happened to one machine
 {"do": "explain", "machine": "i-0…"}               facts, verdict, plan and refusal, without acting
+{"do": "explain"}                                  every machine of the cluster in one line, and what holds for all
 {"do": "pause", "minutes": 60, "reason": "…"}      leave the cluster alone; also {"of": group or instance}
 {"do": "resume"}                                   end the pause
 """
@@ -21,12 +22,11 @@ from functions.cluster.facts import Pause
 from functions.cluster.machine import Group, InstanceId, Role, instance_id
 from functions.cluster.optout import LONGEST_PAUSE, pauses_of
 from functions.errors import PermanentError, RefusedError
-from functions.messages import Look
+from functions.explain import explain_cluster, explain_machine
 from functions.remediate.observe import observe, readiness
 from functions.remediate.outside import Outside
 from functions.remediate.outside import Table as PassTable
-from functions.remediate.reconcile import judge
-from functions.report import case_report, judgement_report
+from functions.report import case_report, explained_report, overview_report
 from functions.settings import Settings
 
 _FIELDS = {
@@ -75,8 +75,10 @@ def answer(request: object, desk: Desk, settings: Settings, *, now: datetime) ->
             history = desk.table.history(machine) if machine else ()
             return case_report(desk.table.cases(), desk.table.joins(), machine, history, cluster=settings.cluster)
         case "explain":
-            look = Look(_machine(request), "a person asks")
-            return judgement_report(judge(look, desk.outside, settings, now=now))
+            if "machine" in request:
+                return explained_report(explain_machine(_machine(request), desk.outside, settings, now=now))
+            seen = explain_cluster(desk.outside, settings, now=now)
+            return overview_report(seen, cluster=settings.cluster, at=now)
         case "pause":
             return _pause(request, desk, settings, now)
         case _:

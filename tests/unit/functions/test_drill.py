@@ -125,7 +125,7 @@ def test_a_drill_of_anything_but_a_worker_in_service_is_refused(victim: str) -> 
         ({"do": "drill", "dry-run": True}, "drill knows dry_run, machine, not 'dry-run'"),
         ({"do": "drill", "dry_run": "no"}, "'dry_run' is 'no'; it must be true or false"),
         ({"do": "drill", "machine": "worker-1"}, "'machine' is 'worker-1'"),
-        ({"do": "explain"}, "'machine' is None"),
+        ({"do": "explain", "machine": None}, "'machine' is None"),
         ({"do": "report", "machine": None}, "'machine' is None"),
         ({"do": "pause", "reason": "x"}, "'minutes' is None"),
         ({"do": "pause", "minutes": 0, "reason": "x"}, "'minutes' is 0"),
@@ -195,7 +195,9 @@ def test_a_report_lists_open_cases_and_of_one_machine_its_history() -> None:
     assert ask(world, {"do": "report", "machine": TWO})["open_cases"] == []
 
 
-@pytest.mark.parametrize("name", ["drill", "drill-dry-run", "report", "report-machine", "explain", "pause", "resume"])
+@pytest.mark.parametrize(
+    "name", ["drill", "drill-dry-run", "report", "report-machine", "explain", "explain-cluster", "pause", "resume"]
+)
 def test_every_sample_request_is_understood(name: str) -> None:
     assert ask(a_cluster(), json.loads((EVENTS / f"{name}.json").read_text()))
 
