@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from functions.cluster import optout
 from functions.cluster.assess import Kind, Verdict, assess
 from functions.cluster.etcd import seems_ill
-from functions.cluster.facts import Absent, Facts, Fleet, Memory, Record
+from functions.cluster.facts import Absent, Facts, Fleet, Memory, Record, Unknown
 from functions.cluster.heed import heeded
 from functions.cluster.machine import Group, Instance, InstanceId, InstanceState, Node, Role
 from functions.cluster.policy import Policy
@@ -67,6 +67,8 @@ def run_sweep(outside: Outside, settings: Settings, *, now: datetime) -> Sweep:
     for brake in found.brakes:
         _hold(brake, outside, settings, now=now)
     _tell_reported(cluster, outside, now=now)
+    if isinstance(cluster.renewals, Unknown) and not cluster.api_silent:
+        _tell_unheard(cluster.renewals, outside, now=now)
     _resume_launches(cluster.groups, settings.cluster, outside, now=now)
     _approve_pending(outside)
     _tell_misread(cluster, outside, now=now)
@@ -101,6 +103,17 @@ def _hold(brake: Brake, outside: Outside, settings: Settings, *, now: datetime) 
     text = f"{brake.reason}. None of them is restarted, rebooted or replaced on a doubt; {brake.lifted_by}."
     if tell_if_possible(outside, f"refused#brake {brake.scope}", subject, text, now=now, within=ALERT_EVERY):
         outside.table.write_history(OF_THE_CLUSTER, now, {"brake": brake.scope, "reason": brake.reason, "then": text})
+
+
+def _tell_unheard(renewals: Unknown, outside: Outside, *, now: datetime) -> None:
+    """What is dead is found without leases; which machine is in trouble is not."""
+    outside.journal.tell("leases_unread", reason=renewals.reason)
+    outside.journal.count("leases_unread")
+    text = (
+        f"{renewals.reason}. Until they can be read no machine is doubtful, whatever becomes of its kubelet. The right "
+        "to read them is in infra/kubernetes/remediate.yaml."
+    )
+    tell_if_possible(outside, "leases-unread", "Leases of Nodes cannot be read", text, now=now, within=ALERT_EVERY)
 
 
 def _tell_reported(cluster: Cluster, outside: Outside, *, now: datetime) -> None:
