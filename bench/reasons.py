@@ -25,7 +25,7 @@ _REASONS: Mapping[str, Mapping[str, str]] = {
         "dynamodb:UpdateItem": "the case changes its phase",
         "autoscaling:DescribeInstanceRefreshes": "whether its group is being renewed, before one is replaced",
         "autoscaling:TerminateInstanceInAutoScalingGroup": "the last rung: another one is started",
-        "ec2:DescribeInstanceStatus": "what is scheduled, where somebody spoke of such; checks, beside a silent kubelet",
+        "ec2:DescribeInstanceStatus": "what is scheduled, where such was told; checks, beside a silent kubelet",
         "ec2:RebootInstances": "a rung, for a doubtful machine",
         "ec2:DescribeInstances": "the instance's state: what proves that it is dead",
         "ec2:GetConsoleOutput": "why a launch never joined",
