@@ -165,7 +165,7 @@ def who_may(action: str) -> set[str]:
         ("autoscaling:CreateOrUpdateTags", {"RemediateRole"}),
         ("autoscaling:TerminateInstanceInAutoScalingGroup", {"RemediateRole"}),
         ("ec2:RebootInstances", {"RemediateRole"}),
-        ("ssm:SendCommand", {"RemediateRole"}),
+        ("ssm:SendCommand", {"RemediateRole", "DrillRole"}),
         ("autoscaling:DeleteTags", {"SweepRole"}),
         ("elasticloadbalancing:DeregisterTargets", {"RemediateRole"}),
         ("ec2:GetConsoleOutput", {"RemediateRole"}),
@@ -197,8 +197,12 @@ def partitions(role: str, *, writing: bool) -> set[str]:
     ("role", "may_write", "may_read"),
     [
         ("IntakeRole", set(), set()),
-        ("RemediateRole", {"case", "flight", "machine", "said", "abandoned", "control-plane", "history#*"}, {"*"}),
-        ("SweepRole", {"machine", "said", "abandoned"}, {"*"}),
+        (
+            "RemediateRole",
+            {"case", "flight", "machine", "said", "abandoned", "control-plane", "doubt", "history#*"},
+            {"*"},
+        ),
+        ("SweepRole", {"machine", "said", "abandoned", "brake", "history#cluster"}, {"*"}),
         ("DrillRole", {"pause"}, {"*"}),
         ("MintRole", {"join"}, {"join", "approval", "control-plane"}),
         ("ApproveRole", {"approval", "key"}, {"join", "approval", "key", "machine"}),
@@ -241,7 +245,7 @@ def test_who_only_explains_may_have_etcd_looked_at_and_nothing_done_to_it() -> N
     machines = "arn:${AWS::Partition}:ec2:${AWS::Region}:${AWS::AccountId}:instance/*"
     assert resources_of("DrillRole", "ssm:SendCommand") == [f"{begin}etcd-members", machines]
     assert resources_of("RemediateRole", "ssm:SendCommand") == [
-        f"{begin}control-plane", f"{begin}etcd-members", machines,
+        f"{begin}control-plane", f"{begin}etcd-members", f"{begin}machine", machines,
     ]  # fmt: skip
 
 

@@ -23,7 +23,8 @@ FIRST, SECOND, THIRD = CONTROL_PLANE, machine(0xC2), machine(0xC3)
 READS = {
     *("instance", "fleet", "scheduled_events", "all_scheduled_events", "spot_interruptions", "groups", "targets"),
     *("health", "node", "nodes", "pods_on", "attachments_of", "etcd_pods", "etcd", "memory", "cases", "pauses"),
-    *("joins", "records", "admission", "snapshot_at", "said_since"),
+    *("joins", "records", "admission", "snapshot_at", "said_since", "renewed_at", "renewals", "doubts", "brakes"),
+    *("impairments", "refreshing"),
 }
 
 
