@@ -110,4 +110,4 @@ def _climbs(doubt: Doubt, repair: Repair, facts: Facts) -> bool:
 def _in_flight(others: frozenset[InstanceId], most: int) -> Refusal:
     names = ", ".join(sorted(others))
     reason = f"{len(others)} machines are in flight ({names}), no more than {most} may be"
-    return Refusal(reason, LATER, "the end of one of them")
+    return Refusal(reason, LATER, "the end of one of them", about="all places in flight")
