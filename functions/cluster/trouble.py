@@ -5,8 +5,8 @@ What counts, and what for:
 - The kubelet renews its lease each 10 s and the controller manager calls a Node unreachable after some 40 s without
   (Kubernetes, "Leases" and "Node status"). A stale lease is the kubelet's silence itself; a Ready condition that is
   not True counts when the lease does not say that the kubelet lives, or when it is the kubelet's own word.
-- EC2's status checks count beside a silent kubelet. While a kubelet answers, a failing check is told and no more: the
-  two contradict each other. Those of attached volumes are only told.
+- EC2's status checks count beside a silent kubelet, from when both are so. While a kubelet answers, a failing check is
+  told and no more: the two contradict each other. Those of attached volumes are only told.
 - Other conditions (pressure, and what the node-problem-detector reports) are told, never acted on: most of them stay
   when their reason is gone (node-problem-detector, issue 474), so they prove nothing about now.
 - What was so before the machine was started last says nothing.
@@ -39,7 +39,7 @@ def trouble_of(facts: Facts) -> Trouble | None:
     if failing:
         checks = [f"EC2: its {one.check} status check fails since {_at(one.since)}" for one in failing]
         impaired_since = min((one.since for one in failing if one.since), default=facts.at)
-        return Trouble(Sign.IMPAIRED, max(impaired_since, facts.instance.launched_at), (*checks, *evidence, *told))
+        return Trouble(Sign.IMPAIRED, max(impaired_since, since), (*checks, *evidence, *told))
     return Trouble(Sign.SILENT, since, (*evidence, *told), runtime)
 
 

@@ -62,6 +62,9 @@ def _of_a_rung(
     """Say what keeps a doubtful machine from being restarted, rebooted or replaced."""
     if isinstance(facts.around, Unknown):
         return Refusal(f"how the other machines are is unknown ({facts.around.reason})", None, "they can all be seen")
+    if rung is not Rung.RESTART and isinstance(facts.impairments, Unknown):
+        reason = f"EC2's status checks could not be read ({facts.impairments.reason})"
+        return Refusal(reason, None, "they can be read", about="status checks")
     group, zone = verdict.group, facts.instance.zone if isinstance(facts.instance, Instance) else ""
     for brake in facts.around.brakes:
         if brake.holds(group.name if group else None, zone, facts.at):
@@ -113,4 +116,4 @@ def _climbs(doubt: Doubt, repair: Repair, facts: Facts) -> bool:
 def _in_flight(others: frozenset[InstanceId], most: int, *, look_again: timedelta | None) -> Refusal:
     names = ", ".join(sorted(others))
     reason = f"{len(others)} machines are in flight ({names}), no more than {most} may be"
-    return Refusal(reason, look_again, "the end of one of them")
+    return Refusal(reason, look_again, "the end of one of them", about="all places in flight")

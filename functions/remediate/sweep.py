@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from functions.cluster import optout
-from functions.cluster.assess import Kind, Verdict, assess
+from functions.cluster.assess import Kind, Verdict, assess, too_few
 from functions.cluster.etcd import seems_ill
-from functions.cluster.facts import Absent, Facts, Fleet, Memory, Record, Unknown
+from functions.cluster.facts import Absent, Facts, Fleet, Memory, Phase, Record, Unknown
 from functions.cluster.heed import heeded
 from functions.cluster.machine import Group, Instance, InstanceId, InstanceState, Node, Role
 from functions.cluster.policy import Policy
@@ -34,6 +34,7 @@ _REPORTED_FOR = timedelta(minutes=5)  # pressure comes and goes
 _NAMED = 20
 OF_THE_CLUSTER = InstanceId("cluster")  # whose history is kept under this name
 _MISREAD_TOLD = 10
+_DEAD_FOR_A_PLACE = 10  # sent in a minute for each place in flight; more could not have their turn by the next
 _ETCD_EVERY_MIN = 30  # a look at etcd although nothing seems to be wrong: for snapshots, and what nobody knows of
 
 
@@ -59,13 +60,12 @@ def run_sweep(outside: Outside, settings: Settings, *, now: datetime) -> Sweep:
     comes in a minute.
     """
     cluster = read_cluster(outside, settings.cluster, now=now)
-    found = find_work(cluster, settings.cluster, settings.policy, now=now)
+    found = find_work(cluster, settings.cluster, settings.policy, max_in_flight=settings.max_in_flight, now=now)
     if found.looks:
         outside.queues.look_now(*(Order(look, f"sweep-{look.machine}-{now:%Y%m%dT%H%M}") for look in found.looks))
     for record in found.records:
         outside.table.remember(record)
-    for brake in found.brakes:
-        _hold(brake, outside, settings, now=now)
+    _hold(found.brakes, outside, settings, now=now)
     _tell_reported(cluster, outside, now=now)
     if isinstance(cluster.renewals, Unknown) and not cluster.api_silent:
         _tell_unheard(cluster.renewals, outside, now=now)
@@ -95,13 +95,30 @@ def _tell_held(found: Sweep, outside: Outside, settings: Settings, *, now: datet
     alert_once(outside, "sweep-held", subject, found.held or "", now=now, within=ALERT_EVERY)
 
 
-def _hold(brake: Brake, outside: Outside, settings: Settings, *, now: datetime) -> None:
-    """Write down that machines of this scope are left alone for now, and tell a person, not once for each of them."""
-    outside.table.note_brake(brake)
-    outside.journal.count("brake")
-    subject = f"Machines of {settings.cluster} are in trouble and left alone: {brake.scope}"
-    text = f"{brake.reason}. None of them is restarted, rebooted or replaced on a doubt; {brake.lifted_by}."
-    if tell_if_possible(outside, f"refused#brake {brake.scope}", subject, text, now=now, within=ALERT_EVERY):
+def _hold(found: tuple[Brake, ...], outside: Outside, settings: Settings, *, now: datetime) -> None:
+    """Write down that machines of these scopes are left alone for now, and tell a person of all that is new at once.
+
+    What makes a zone dark makes its groups unwell, too, and is one thing to hear of.
+    """
+    for brake in found:
+        outside.table.note_brake(brake)
+        outside.journal.count("brake")
+    said = {brake: f"refused#brake {brake.scope}" for brake in found}
+    new = [brake for brake in found if outside.table.first_time(said[brake], now=now, within=ALERT_EVERY)]
+    if not new:
+        return
+    subject = f"Machines of {settings.cluster} are in trouble and left alone: {', '.join(one.scope for one in new)}"
+    because = "\n".join(f"{brake.reason}; {brake.lifted_by}." for brake in new)
+    text = f"{because}\nNone of them is restarted, rebooted or replaced on a doubt."
+    try:
+        outside.alerts.alert(subject, text)
+    except (RetryableError, ConfigurationError) as error:
+        for brake in new:
+            outside.table.unsay(said[brake])
+        outside.journal.tell("alert_failed", subject=subject, text=text, reason=str(error))
+        outside.journal.count("alert_failed")
+        return
+    for brake in new:
         outside.table.write_history(OF_THE_CLUSTER, now, {"brake": brake.scope, "reason": brake.reason, "then": text})
 
 
@@ -170,8 +187,11 @@ def _approve_pending(outside: Outside) -> None:
         outside.journal.tell("approve", did=answer.did, reason=answer.reason)
 
 
-def find_work(cluster: Cluster, name: str, policy: Policy, *, now: datetime) -> Sweep:
-    """Return what one reading calls for. Pure."""
+def find_work(cluster: Cluster, name: str, policy: Policy, *, now: datetime, max_in_flight: int = 2) -> Sweep:
+    """Return what one reading calls for. Pure.
+
+    Of dead machines that no case is open of, no more are sent than can have their turn until the next sweep.
+    """
     machines = cluster.machines
     if cluster.unread:
         line = control_planes(cluster)
@@ -195,6 +215,7 @@ def find_work(cluster: Cluster, name: str, policy: Policy, *, now: datetime) -> 
     control_plane = set(control_planes(cluster))
     because: str | None = None
     braked = brakes(sightings(cluster, now), policy.limits, now)
+    most_dead, waiting = _DEAD_FOR_A_PLACE * max_in_flight, 0  # dead machines without a case
     fleet, alone = (Fleet(cluster.groups, others_known=known_too) for known_too in (True, False))
     for machine in machines:
         others = any(instance != machine for instance in cluster.instances)
@@ -212,7 +233,9 @@ def find_work(cluster: Cluster, name: str, policy: Policy, *, now: datetime) -> 
         verdict = assess(facts)
         if verdict.kind is Kind.DOUBTFUL and _is_braked(verdict, facts, (*braked, *cluster.brakes)):
             continue
-        if reason := _needs_pass(verdict, facts, cluster, policy):
+        reason = _needs_pass(verdict, facts, cluster, policy)
+        waiting += bool(reason and verdict.kind is Kind.DEAD and machine not in cluster.cases)
+        if reason and (machine in cluster.cases or verdict.kind is not Kind.DEAD or waiting <= most_dead):
             looks.append(Look(machine, f"the sweep: {reason}", notice=facts.notice))
         if record := _new_record(verdict, facts, Role.WORKER):
             records.append(record)
@@ -241,6 +264,9 @@ def _cannot_wait(machine: InstanceId, cluster: Cluster) -> str | None:
 
 def _needs_pass(verdict: Verdict, facts: Facts, cluster: Cluster, policy: Policy) -> str | None:
     if case := cluster.cases.get(facts.id):
+        short = case.phase is Phase.REPLACING and verdict.group and too_few(verdict.group)
+        if short and not make_plan(verdict, facts, policy).touches:
+            return None  # nothing is left of it, and its group is not whole
         return f"its case is open since {case.opened_at:%FT%TZ}"
     if isinstance(facts.instance, Absent) and facts.id in cluster.records:
         return "EC2 no longer knows it"  # the pass reads our record of it, and so can tell what it was

@@ -71,7 +71,7 @@ class World:
     snapshot_takes: timedelta = timedelta(0)
     snapshot_commands: dict[str, tuple[datetime, str]] = field(default_factory=dict)  # when each ends, and its key
     certificates_for: InstanceId | None = None  # what kubeadm's upload-certs has left, and for whom
-    stuck: set[InstanceId] = field(default_factory=set)  # control planes whose kubeadm gets no further in etcd
+    stuck: set[InstanceId] = field(default_factory=set)  # kubeadm gets no further in etcd; a worker asks for nothing
     runs_elsewhere: set[str] = field(default_factory=set)  # names of members that no machine of ours runs
     serving: set[InstanceId] = field(default_factory=set)  # healthy targets of the API's load balancer
     budgeted: set[str] = field(default_factory=set)  # names of pods that a disruption budget holds

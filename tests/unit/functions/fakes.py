@@ -33,6 +33,7 @@ from functions.cluster.machine import (
 )
 from functions.cluster.notice import Notice, ScheduledEvent
 from functions.cluster.radius import Brake
+from functions.cluster.trouble import LEASE_STALE
 from functions.errors import ConflictError, PermanentError, RefusedError, RetryableError
 from functions.messages import Look, Order, due
 from functions.remediate.outside import Answer, Blocked, Outside
@@ -78,13 +79,19 @@ class _Edge:
 
     def judge_rung(self, what: str, one: InstanceId) -> None:
         """Note it when a machine is taken down that nothing is wrong with, or while too many others are down."""
-        world = self.world
-        well = one not in world.silent or world.now - world.silent[one] < SETTINGS.policy.repair.silent_after
-        if well and one not in world.impaired:
+        world, repair, limits = self.world, SETTINGS.policy.repair, SETTINGS.policy.limits
+        silent_for = world.now - world.silent.get(one, world.now)
+        impaired_for = world.now - world.impaired.get(one, world.now)
+        impaired = silent_for >= LEASE_STALE and impaired_for >= repair.impaired_after
+        if silent_for < repair.silent_after and not impaired:
             world.violations.append(f"{one} was {what}, and nothing was wrong with it")
-        others = [there.id for there in world.group_of(one).members if there.id != one and there.id in world.silent]
-        if others:
+        members = [there.id for there in world.group_of(one).members]
+        others = [there for there in members if there != one and self._long_silent(there)]
+        if len(others) + 1 > max(limits.group_floor, int(limits.group_share * len(members))):
             world.violations.append(f"{one} was {what} while {others} were in trouble")
+
+    def _long_silent(self, one: InstanceId) -> bool:
+        return self.world.now - self.world.silent.get(one, self.world.now) >= LEASE_STALE
 
 
 class FakeEc2(_Edge):
@@ -252,6 +259,8 @@ class FakeJoining(_Edge):
             there = world.approvals.get(instance) or Approval(instance, record.launched_at)
             if world.is_control_plane(instance) and not any(one.name == instance for one in world.etcd.values()):
                 return Answer("nothing", "kubeadm has it join etcd first")
+            if instance in world.stuck and not world.is_control_plane(instance):
+                return Answer("nothing", "it never asks")
             if record.open and there.client_at is None:
                 world.approvals[instance] = replace(there, client_at=world.now)
             elif instance in world.nodes and there.client_at and there.serving_at is None:
