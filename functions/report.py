@@ -11,9 +11,12 @@ from typing import Any
 from functions.cluster.facts import UNTIL_MENDED, Case, Pause, Unknown
 from functions.cluster.joining import JoinRecord
 from functions.cluster.machine import Group, InstanceId, Node
+from functions.dead_letters import Read
 from functions.explain import Explained, Overview
 from functions.remediate.plan import LookAgain
 from functions.remediate.reconcile import Judgement
+
+_BODY_SHOWN = 1000
 
 
 def case_report(
@@ -103,6 +106,22 @@ def _suspended(group: Group) -> dict[str, Any]:
         "processes": sorted(group.suspended),
         "until": until.isoformat() if until else None,
     }
+
+
+def letters_report(found: Iterable[Read]) -> list[dict[str, Any]]:
+    """`received` counts all receives, each look at it among them. `stays` is why it cannot be put back."""
+    return [
+        {
+            "queue": one.letter.source.value,
+            "id": one.letter.id,
+            "machines": list(one.machines),
+            "sent_at": one.letter.sent_at.isoformat(),
+            "received": one.letter.received,
+            "body": one.letter.body[:_BODY_SHOWN],
+            "stays": one.stays,
+        }
+        for one in found
+    ]
 
 
 def plain(value: Any) -> Any:

@@ -249,6 +249,12 @@ def test_who_only_explains_may_have_etcd_looked_at_and_nothing_done_to_it() -> N
     ]  # fmt: skip
 
 
+def test_who_puts_dead_letters_back_takes_from_no_other_queue() -> None:
+    for action in ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"):
+        assert resources_of("DrillRole", action) == ["PassDeadQueue.Arn", "InboxDeadQueue.Arn"]
+    assert resources_of("DrillRole", "sqs:SendMessage") == ["PassQueue.Arn", "InboxQueue.Arn"]
+
+
 def test_passes_call_the_minter_and_the_approver_and_the_sweep_the_approver_alone() -> None:
     begin = "arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:regrow-${ClusterName}-"
     assert resources_of("RemediateRole", "lambda:InvokeFunction") == [f"{begin}mint", f"{begin}approve"]
@@ -307,6 +313,7 @@ CALLS: dict[str, set[str]] = {
         *("dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:DeleteItem"),
         *("ssm:GetParameter", "kms:Decrypt"),
         *("ssm:SendCommand", "ssm:GetCommandInvocation", "ec2:DescribeSpotInstanceRequests"),
+        *("sqs:SendMessage", "sqs:ChangeMessageVisibility"),
     },
     "MintRole": {
         *("ec2:DescribeInstances", "ec2:DescribeImages"),

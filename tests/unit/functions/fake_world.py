@@ -20,6 +20,7 @@ from functions.cluster.joining import Admission, Approval, JoinRecord
 from functions.cluster.machine import Group, Instance, InstanceId, InstanceState, Member, Node, Pod, Role, Transition
 from functions.cluster.notice import Notice, ScheduledEvent
 from functions.cluster.radius import Brake
+from functions.dead_letters import DeadLetter
 from functions.messages import Look
 from tests.unit.functions.builders import NOW, SETTINGS
 
@@ -103,6 +104,8 @@ class World:
     history: list[tuple[InstanceId, dict[str, object]]] = field(default_factory=list)
     passes: list[Look] = field(default_factory=list)
     later: list[Look] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    inbox: list[str] = field(default_factory=list)  # what was put back into it
     deduplication: dict[str, datetime] = field(default_factory=dict)
     alerts: list[tuple[str, str]] = field(default_factory=list)
     told: list[tuple[str, dict[str, object]]] = field(default_factory=list)

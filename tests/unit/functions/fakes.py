@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -34,6 +34,8 @@ from functions.cluster.machine import (
 from functions.cluster.notice import Notice, ScheduledEvent
 from functions.cluster.radius import Brake
 from functions.cluster.trouble import LEASE_STALE
+from functions.dead_letters import DeadLetter
+from functions.drill import Desk
 from functions.errors import ConflictError, PermanentError, RefusedError, RetryableError
 from functions.messages import Look, Order, due
 from functions.remediate.outside import Answer, Blocked, Outside
@@ -59,6 +61,12 @@ def outside_of(world: World) -> Outside:
         FakeQueues(world, "queues"),
         FakeAlerts(world, "alerts"),
         FakeJournal(world),
+    )
+
+
+def desk_of(world: World) -> Desk:
+    return Desk(
+        outside_of(world), FakeEc2(world, "ec2"), FakeTable(world, "table"), FakeDeadLetters(world, "dead_letters")
     )
 
 
@@ -768,6 +776,24 @@ class FakeQueues(_Edge):
     def look_later(self, look: Look, *, now: datetime, after: timedelta) -> None:
         with self.call("look_later") as world:
             world.later.append(replace(look, due_s=int(due(now, after).timestamp())))
+
+
+class FakeDeadLetters(_Edge):
+    def receive(self) -> tuple[DeadLetter, ...]:
+        with self.call("receive_dead") as world:
+            return tuple(world.dead_letters)
+
+    def give_back(self, letters: Sequence[DeadLetter]) -> None:
+        with self.call("give_back"):
+            pass
+
+    def delete(self, letter: DeadLetter) -> None:
+        with self.call("delete_dead") as world:
+            world.dead_letters.remove(letter)
+
+    def into_the_inbox(self, body: str) -> None:
+        with self.call("into_the_inbox") as world:
+            world.inbox.append(body)
 
 
 class FakeAlerts(_Edge):

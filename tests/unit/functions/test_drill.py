@@ -12,19 +12,18 @@ import pytest
 
 from functions.cluster.facts import Pause
 from functions.cluster.machine import PAUSE_ANNOTATION, PAUSE_TAG, InstanceState
-from functions.drill import Desk, answer
+from functions.drill import answer
 from functions.errors import PermanentError, RefusedError
 from tests.unit.functions.builders import CLUSTER, NOW, ONE, SETTINGS, TWO, WORKERS, case, machine, pause
 from tests.unit.functions.fake_world import World
-from tests.unit.functions.fakes import FakeEc2, FakeTable, outside_of
+from tests.unit.functions.fakes import desk_of
 from tests.unit.functions.worlds import CONTROL_PLANE, a_cluster, kill
 
 EVENTS = Path(__file__).parents[3] / "events"
 
 
 def ask(world: World, request: object) -> dict[str, Any]:
-    desk = Desk(outside_of(world), FakeEc2(world, "ec2"), FakeTable(world, "table"))
-    said = answer(request, desk, SETTINGS, now=NOW)
+    said = answer(request, desk_of(world), SETTINGS, now=NOW)
     return dict(json.loads(json.dumps(said)))  # what Lambda makes of it
 
 
@@ -196,7 +195,19 @@ def test_a_report_lists_open_cases_and_of_one_machine_its_history() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["drill", "drill-dry-run", "report", "report-machine", "explain", "explain-cluster", "pause", "resume"]
+    "name",
+    [
+        "drill",
+        "drill-dry-run",
+        "report",
+        "report-machine",
+        "explain",
+        "explain-cluster",
+        "dead-letters",
+        "put-back",
+        "pause",
+        "resume",
+    ],
 )
 def test_every_sample_request_is_understood(name: str) -> None:
     assert ask(a_cluster(), json.loads((EVENTS / f"{name}.json").read_text()))

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from functions.cluster.machine import PAUSE_ANNOTATION, InstanceId, InstanceState
-from functions.drill import Desk, answer
+from functions.drill import answer
 from functions.errors import RetryableError
 from tests.faults.driving import run_for
 from tests.unit.functions.builders import NOW, ONE, SETTINGS, THREE, TWO, WORKERS, case, machine, pause
 from tests.unit.functions.fake_world import Call, World
-from tests.unit.functions.fakes import FakeEc2, FakeTable, outside_of
+from tests.unit.functions.fakes import desk_of
 from tests.unit.functions.worlds import CONTROL_PLANE, a_cluster, interrupt, kill, launch, let_go
 
 FIRST, SECOND, THIRD = CONTROL_PLANE, machine(0xC2), machine(0xC3)
@@ -31,9 +31,8 @@ READS = {
 def explain(world: World, one: InstanceId | None = None) -> dict[str, Any]:
     """Ask, and see that nothing but reads was called."""
     world.calls.clear()
-    desk = Desk(outside_of(world), FakeEc2(world, "ec2"), FakeTable(world, "table"))
     request = {"do": "explain"} | ({"machine": one} if one else {})
-    said = answer(request, desk, SETTINGS, now=world.now)
+    said = answer(request, desk_of(world), SETTINGS, now=world.now)
     assert {call.method for call in world.calls} <= READS
     return dict(json.loads(json.dumps(said)))
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from functions.drill import Desk, answer
+from functions.drill import answer
 from infra.local.explaining import as_text
 from tests.unit.functions.builders import NOW, ONE, SETTINGS, TWO, case, pause
 from tests.unit.functions.fake_world import World
-from tests.unit.functions.fakes import FakeEc2, FakeTable, outside_of
+from tests.unit.functions.fakes import desk_of
 from tests.unit.functions.worlds import a_cluster, kill
 
 
 def explained(world: World, **of: str) -> str:
-    desk = Desk(outside_of(world), FakeEc2(world, "ec2"), FakeTable(world, "table"))
-    return as_text(answer({"do": "explain", **of}, desk, SETTINGS, now=NOW))
+    return as_text(answer({"do": "explain", **of}, desk_of(world), SETTINGS, now=NOW))
 
 
 def troubled() -> World:
