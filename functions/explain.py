@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 from functions.cluster import optout, quorum
 from functions.cluster.assess import Kind, Verdict, assess
@@ -66,7 +67,7 @@ def explain_machine(machine: InstanceId, outside: Outside, settings: Settings, *
     line = known(lambda: _see(cluster, outside, settings, now))
     told = facts_of(machine, cluster, settings.cluster, now, Fleet(cluster.groups, others_known=True)).told
     read = observe(machine, settings.cluster, outside, now=now, told=told, line=Role.CONTROL_PLANE)
-    return Explained(_judge_in_line(read, line, settings), line.seen if isinstance(line, _Line) else None)
+    return Explained(_judge_in_line(read, line, outside, settings), line.seen if isinstance(line, _Line) else None)
 
 
 def explain_cluster(outside: Outside, settings: Settings, *, now: datetime) -> Overview:
@@ -81,7 +82,11 @@ def explain_cluster(outside: Outside, settings: Settings, *, now: datetime) -> O
     def explained(facts: Facts) -> Judgement:
         if held:
             return Judgement(facts, Verdict(Kind.HELD, held), Plan(), None)
-        return _judge_in_line(facts, line, settings) if line and facts.id in ours else _judge_worker(facts, settings)
+        return (
+            _judge_in_line(facts, line, outside, settings)
+            if line and facts.id in ours
+            else _judge_worker(facts, settings)
+        )
 
     return Overview(
         cluster=cluster,
@@ -110,10 +115,10 @@ def _see(cluster: Cluster, outside: Outside, settings: Settings, now: datetime) 
     return _Line(cluster, seen, f"unknown: {cluster.unread}" if cluster.unread else None)
 
 
-def _judge_in_line(facts: Facts, line: _Line | Unknown, settings: Settings) -> Judgement:
+def _judge_in_line(facts: Facts, line: _Line | Unknown, outside: Outside, settings: Settings) -> Judgement:
     if isinstance(line, Unknown):
         return Judgement(facts, assess(facts, Role.CONTROL_PLANE), Plan(), _unknown(line))
-    judgement = judge_one(facts, line.seen, line.cluster, settings)
+    judgement = judge_one(facts, line.seen, line.cluster, outside, settings)
     if line.stopped and judgement.plan.touches:
         return replace(judgement, refusal=Refusal(line.stopped, None))
     return judgement
@@ -129,7 +134,7 @@ def _facts(
     """As the sweep sees each machine, with what it leaves to passes: pauses, machines in flight, Nodes of the group."""
     ready = readiness(cluster.nodes.values(), cluster.records.values())
     flying = in_flight(cluster.cases.values())
-    around = around_of(cluster, settings.policy.limits, now=now)
+    around = known(partial(around_of, cluster, outside, None, settings.policy.limits, now=now))
     fleet, alone = (Fleet(cluster.groups, others_known=known_too) for known_too in (True, False))
     for machine in cluster.machines:
         others = any(instance != machine for instance in cluster.instances)

@@ -116,7 +116,7 @@ class Settings:
                 rebalance=read.choice("REGROW_REBALANCE", Rebalance.CORDON),
                 repair=_repair(read),
                 limits=Limits(
-                    group_share=read.number("REGROW_UNWELL_PERCENT", 20, 1, 100) / 100,
+                    group_percent=read.number("REGROW_UNWELL_PERCENT", 20, 1, 100),
                     group_floor=read.number("REGROW_UNWELL_FLOOR", 1, 0, 100),
                     replaced_an_hour=read.number("REGROW_REPLACED_AN_HOUR", 3, 0, 100),
                 ),

@@ -95,7 +95,7 @@ def judgements(
         if not needs_pass(facts, verdict, settings.policy.repair, seen):
             continue
         read = observe(machine, settings.cluster, outside, now=now, told=facts.told, line=Role.CONTROL_PLANE)
-        yield judge_one(read, seen, cluster, settings)
+        yield judge_one(read, seen, cluster, outside, settings)
     plan = plan_snapshot(seen, every)
     if plan.steps:
         verdict = Verdict(Kind.HEALTHY, "nothing else is to be done")
@@ -104,7 +104,7 @@ def judgements(
             yield due
 
 
-def judge_one(read: Facts, seen: ControlPlane, cluster: Cluster, settings: Settings) -> Judgement:
+def judge_one(read: Facts, seen: ControlPlane, cluster: Cluster, outside: Outside, settings: Settings) -> Judgement:
     """Say what is to be done about one of them, given all of them."""
     facts = replace(read, notice=heeded(read, settings.policy))
     verdict = assess(facts, Role.CONTROL_PLANE)
@@ -113,7 +113,8 @@ def judge_one(read: Facts, seen: ControlPlane, cluster: Cluster, settings: Setti
         ending = end_of_admission(facts, seen) if verdict.kind is not Kind.HELD else ()
         plan = Plan((*ending, *make_plan(verdict, facts, settings.policy).steps))
     if plan.rung:
-        facts = replace(facts, around=around_of(cluster, settings.policy.limits, now=facts.at))
+        limits, group = settings.policy.limits, verdict.group
+        facts = replace(facts, around=known(partial(around_of, cluster, outside, group, limits, now=facts.at)))
     return judged(facts, verdict, plan, settings)
 
 

@@ -40,7 +40,7 @@ def guard(
         return None
     subjects = {facts.cluster, facts.id, *([verdict.group.name] if verdict.group else [])}
     for pause in pauses_of(facts):
-        if pause.holds(subjects, facts.at):
+        if pause.holds(subjects, facts.at) and not plan.only_notes:  # to take notes leaves it alone
             return Refusal(str(pause), None, "its end, or a resume")
 
     if isinstance(facts.memory, Unknown):

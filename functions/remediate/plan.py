@@ -402,6 +402,12 @@ class Plan:
         return None
 
     @property
+    def only_notes(self) -> bool:
+        """Whether all that it changes is what is remembered of trouble."""
+        notes = NoteDoubt | ForgetDoubt | LookAgain | Heartbeat | AwaitQuorum
+        return all(isinstance(step, notes) for step in self.steps)
+
+    @property
     def touches(self) -> bool:
         """Whether any step changes anything; a heartbeat only keeps things as they are."""
         return any(not isinstance(step, LookAgain | Heartbeat | AwaitQuorum) for step in self.steps)

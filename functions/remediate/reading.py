@@ -133,14 +133,16 @@ def look_around(outside: Outside, cluster: str, group: Group | None, limits: Lim
     Raises RetryableError when they cannot all be seen: then nobody knows how many are in trouble.
     """
     seen = read_cluster(outside, cluster, now=now)
-    if seen.unread or isinstance(seen.renewals, Unknown):
-        raise RetryableError(seen.unread or str(seen.renewals))
-    refreshing = group is not None and outside.autoscaling.refreshing(group.name)
-    return around_of(seen, limits, refreshing=refreshing, now=now)
+    return around_of(seen, outside, group, limits, now=now)
 
 
-def around_of(cluster: Cluster, limits: Limits, *, refreshing: bool = False, now: datetime) -> Around:
+def around_of(cluster: Cluster, outside: Outside, group: Group | None, limits: Limits, *, now: datetime) -> Around:
     """Put together what holds repairs back: what is seen now, and brakes that still hold from before."""
+    if cluster.unread:
+        raise RetryableError(cluster.unread)
+    if isinstance(cluster.renewals, Unknown):
+        raise RetryableError(cluster.renewals.reason)
+    refreshing = group is not None and outside.autoscaling.refreshing(group.name)
     seen = brakes(sightings(cluster, now), limits, now)
     return Around((*seen, *cluster.brakes), tuple(cluster.doubts.values()), refreshing)
 

@@ -223,7 +223,10 @@ def _needed(facts: Facts, seen: ControlPlane) -> str | None:
         return f"unknown: {seen.unknown}"
     if seen.joining:
         return f"{', '.join(sorted(seen.joining))} is joining"
-    if (member := seen.member_of.get(facts.id)) and (reason := quorum.may_remove(seen.etcd, member, dead=True)):
+    member = seen.member_of.get(facts.id)
+    if member is None:
+        return "it is not known which member of etcd is its own"
+    if reason := quorum.may_be_down(seen.etcd, member):
         return reason
     if isinstance(seen.serving, Unknown):
         return f"unknown: {seen.serving.reason}"

@@ -35,7 +35,7 @@ def doubtful(verdict: Verdict, facts: Facts, default: Repair) -> tuple[Step, ...
     known = facts.doubt
     doubt = known or Doubt(facts.id, group.name, trouble.since)
     if doubt.calm_since:
-        doubt = Doubt(facts.id, group.name, doubt.since, doubt.tried)
+        doubt = Doubt(facts.id, group.name, trouble.since, doubt.tried)
     noted = (NoteDoubt(doubt, f"it is in trouble: {trouble}"),) if doubt != known else ()
     repair = repair_of(group, default)
     due = next_rung(trouble, doubt, repair)

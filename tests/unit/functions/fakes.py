@@ -20,6 +20,7 @@ from functions.cluster.machine import (
     FENCED_ANNOTATION,
     MARKS,
     NOTICE_ANNOTATION,
+    Condition,
     Group,
     Instance,
     InstanceId,
@@ -93,10 +94,15 @@ class _Edge:
         impaired = silent_for >= LEASE_STALE and impaired_for >= repair.impaired_after
         if silent_for < repair.silent_after and not impaired:
             world.violations.append(f"{one} was {what}, and nothing was wrong with it")
-        members = [there.id for there in world.group_of(one).members]
-        others = [there for there in members if there != one and self._long_silent(there)]
-        if len(others) + 1 > max(limits.group_floor, int(limits.group_share * len(members))):
-            world.violations.append(f"{one} was {what} while {others} were in trouble")
+        ours = world.group_of(one).members
+        down = [there.id for there in ours if there.id != one and self._is_down(there)]
+        if len(down) + 1 > max(limits.group_floor, limits.group_percent * len(ours) // 100):
+            world.violations.append(f"{one} was {what} while {down} were down")
+
+    def _is_down(self, there: Member) -> bool:
+        machine, heard_at = self.world.instances.get(there.id), self.world.silent.get(there.id, self.world.now)
+        runs = machine is not None and machine.state is InstanceState.RUNNING
+        return not runs or not there.in_service or self.world.now - heard_at >= LEASE_STALE
 
     def _long_silent(self, one: InstanceId) -> bool:
         return self.world.now - self.world.silent.get(one, self.world.now) >= LEASE_STALE
@@ -337,11 +343,11 @@ class FakeLoadBalancing(_Edge):
 class FakeKubernetes(_Edge):
     def node(self, name: str) -> Node | Absent:
         with self.call("node") as world:
-            return world.nodes.get(name, Absent())
+            return _as_seen(world.nodes[name], world) if name in world.nodes else Absent()
 
     def nodes(self) -> tuple[Node, ...]:
         with self.call("nodes") as world:
-            return tuple(world.nodes.values())
+            return tuple(_as_seen(node, world) for node in world.nodes.values())
 
     def pods_on(self, node_name: str) -> tuple[Pod, ...]:
         with self.call("pods_on") as world:
@@ -435,8 +441,12 @@ class FakeKubernetes(_Edge):
                 if pod.name in world.budgeted and pod in world.pods:
                     blocked.append(Blocked(pod, "the budget allows none"))
                 elif pod in world.pods:
-                    world.did("evict pod", pod.uid, machine=None)
-                    self._judge("emptied", world.pods.pop(pod))
+                    where = world.pods.pop(pod)
+                    if InstanceId(where) in world.silent:  # only its kubelet, or the end of its machine, ends it
+                        world.pods[replace(pod, ending=True)] = where
+                    if not pod.ending:
+                        world.did("evict pod", pod.uid, machine=None)
+                        self._judge("emptied", where)
         return tuple(blocked)
 
     def delete_node(self, name: str, uid: str) -> None:
@@ -472,6 +482,17 @@ class FakeKubernetes(_Edge):
         version = str(int(there.resource_version) + 1)
         self.world.nodes[seen.name] = replace(there, resource_version=version, **changes)
         return True
+
+
+def _as_seen(node: Node, world: World) -> Node:
+    """As the controller manager has it: 40 s after a kubelet was heard of last it calls its Node's state unknown."""
+    unreachable_since = world.silent.get(InstanceId(node.name), world.now) + LEASE_STALE
+    if unreachable_since > world.now:
+        return node
+    ready = Condition(
+        "Ready", "Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status.", unreachable_since
+    )
+    return replace(node, ready=False, conditions=(ready,))
 
 
 def _cordoned(node: Node, at: datetime) -> dict[str, str]:
