@@ -104,9 +104,6 @@ class _Edge:
         runs = machine is not None and machine.state is InstanceState.RUNNING
         return not runs or not there.in_service or self.world.now - heard_at >= LEASE_STALE
 
-    def _long_silent(self, one: InstanceId) -> bool:
-        return self.world.now - self.world.silent.get(one, self.world.now) >= LEASE_STALE
-
 
 class FakeEc2(_Edge):
     def instance(self, instance: InstanceId) -> Instance | Absent:
