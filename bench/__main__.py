@@ -18,6 +18,7 @@ from bench import measure, memory, month
 from bench.calls import CASES, count_cases
 from bench.control_plane import lose_some
 from bench.drain import drain
+from bench.simulations import simulate
 from bench.volume import volume, volume_alone
 from infra.local import cluster as local_cluster
 from infra.local.cluster import Cluster
@@ -42,6 +43,8 @@ def main() -> int:
     parser.add_argument("--memory", action="store_true", help="take the memory's figures only")
     parser.add_argument("--storm", action="store_true", help="take the storm's figures only")
     parser.add_argument("--control-plane", action="store_true", help="take the figures of lost control planes only")
+    parser.add_argument("--simulations", action="store_true", help="take the simulations' figures only")
+    parser.add_argument("--seeds", type=int, default=5, help="with --simulations: how many")
     parser.add_argument("--nodes", type=int, default=memory.NODES, help="with --memory: of how many Nodes")
     parser.add_argument("--rounds", type=int, default=5, help="how many drains, or losses, a median stands on")
     parser.add_argument("--world", help="with one part alone: use this world, which is up, and leave it so")
@@ -126,13 +129,18 @@ def take_control_plane(arguments: argparse.Namespace) -> dict[str, Any]:
         return _about_it() | lose_some(cluster, arguments.rounds, progress.say)
 
 
+def take_simulations(arguments: argparse.Namespace) -> dict[str, Any]:
+    return _about_it() | simulate(arguments.seeds, Progress().say)
+
+
 PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "calls": take_calls,
     "memory": take_memory,
     "storm": take_storm,
     "control_plane": take_control_plane,
+    "simulations": take_simulations,
 }
-"""Each of them is taken in a world of its own, and has a flag of its name."""
+"""Each of them is taken in a world of its own, or in none, and has a flag of its name."""
 
 
 @contextmanager

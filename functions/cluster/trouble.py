@@ -6,8 +6,8 @@ What counts, and what for:
   (Kubernetes, "Leases" and "Node status"). A kubelet is silent when both say so: the lease is written by the machine's
   own clock, which may be wrong, and the controller manager may be late.
 - A Ready condition that is False is the kubelet's own word that it cannot run pods.
-- EC2's status checks count beside a silent kubelet. While a kubelet answers, a failing check is evidence and no more:
-  the two contradict each other. Those of attached volumes are only evidence, too.
+- EC2's status checks count beside a silent kubelet, from when both are so. While a kubelet answers, a failing check is
+  evidence and no more: the two contradict each other. Those of attached volumes are only evidence, too.
 - Other conditions (pressure, and what the node-problem-detector reports) are told, never acted on: most of them stay
   when their reason is gone (node-problem-detector, issue 474), so they prove nothing about now.
 - What was so before the machine was started last says nothing.

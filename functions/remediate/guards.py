@@ -54,7 +54,7 @@ def guard(
         return _of_a_rung(plan.rung, verdict, facts, facts.memory, max_in_flight, policy or Policy())
     others = facts.memory.in_flight - {facts.id}
     if plan.opens_case and len(others) >= max_in_flight:
-        return _in_flight(others, max_in_flight)
+        return _in_flight(others, max_in_flight, look_again=LATER)
     return None
 
 
@@ -64,7 +64,10 @@ def _of_a_rung(
     """Say what keeps a doubtful machine from being restarted, rebooted or replaced."""
     if isinstance(facts.around, Unknown):
         reason = f"how the other machines are is unknown ({facts.around.reason})"
-        return Refusal(reason, LATER, "they can all be seen", may_pass=True)
+        return Refusal(reason, None, "they can all be seen", may_pass=True)
+    if rung is not Rung.RESTART and isinstance(facts.impairments, Unknown):
+        reason = f"EC2's status checks could not be read ({facts.impairments.reason})"
+        return Refusal(reason, None, "they can be read", about="status checks", may_pass=True)
     group, zone = verdict.group, facts.instance.zone if isinstance(facts.instance, Instance) else ""
     for brake in facts.around.brakes:
         if brake.holds(group.name if group else None, zone, facts.at):
@@ -74,7 +77,7 @@ def _of_a_rung(
         doubt.instance for doubt in facts.around.doubts if _climbs(doubt, repair, facts)
     )
     if rung is not Rung.RESTART and len(busy - {facts.id}) >= max_in_flight:
-        return _in_flight(busy - {facts.id}, max_in_flight)
+        return _in_flight(busy - {facts.id}, max_in_flight, look_again=None)
     return _of_its_group(verdict, facts, facts.around, policy) if rung is Rung.REPLACE else None
 
 
@@ -113,7 +116,7 @@ def _climbs(doubt: Doubt, repair: Repair, facts: Facts) -> bool:
     return facts.at - last.at < waits.get(last.rung, timedelta(minutes=5))
 
 
-def _in_flight(others: frozenset[InstanceId], most: int) -> Refusal:
+def _in_flight(others: frozenset[InstanceId], most: int, *, look_again: timedelta | None) -> Refusal:
     names = ", ".join(sorted(others))
     reason = f"{len(others)} machines are in flight ({names}), no more than {most} may be"
-    return Refusal(reason, LATER, "the end of one of them")
+    return Refusal(reason, look_again, "the end of one of them", about="all places in flight")

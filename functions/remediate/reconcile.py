@@ -98,7 +98,7 @@ def write_down(look: Look, judgement: Judgement, outcome: Outcome, outside: Outs
 def _look_again(look: Look, judgement: Judgement, outcome: Outcome, outside: Outside, *, now: datetime) -> None:
     if outcome.look_again is None:
         return
-    learnt_nothing = outcome.failed or judgement.verdict.kind is Kind.HELD
+    learnt_nothing = outcome.failed or judgement.refusal or judgement.verdict.kind is Kind.HELD
     again = Look(look.machine, outcome.reason, notice=_still_news(judgement.facts, now))
     if learnt_nothing:
         try_again(look, again, outside, now=now)

@@ -13,9 +13,9 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from functions.cluster import optout
-from functions.cluster.assess import Kind, Verdict, assess
+from functions.cluster.assess import Kind, Verdict, assess, too_few
 from functions.cluster.etcd import seems_ill
-from functions.cluster.facts import Absent, Facts, Fleet, Memory, Record, Unknown
+from functions.cluster.facts import Absent, Facts, Fleet, Memory, Phase, Record, Unknown
 from functions.cluster.heed import heeded
 from functions.cluster.machine import Group, Instance, InstanceId, InstanceState, Node, Role
 from functions.cluster.policy import Policy
@@ -28,7 +28,7 @@ from functions.remediate.planning import make_plan
 from functions.remediate.plans.control_plane import needs_pass
 from functions.remediate.reading import Cluster, control_planes, facts_of, read_cluster, sightings
 from functions.remediate.reconcile import ALERT_EVERY, QUARANTINE_TOLD_EVERY
-from functions.remediate.telling import alert_once, tell_if_it_lasts, tell_if_possible
+from functions.remediate.telling import alert_once, tell_if_possible
 from functions.settings import Settings
 
 _SOON_AGAIN = timedelta(minutes=3)
@@ -37,6 +37,7 @@ _NAMED = 20
 _KINDS_TOLD = 20
 OF_THE_CLUSTER = InstanceId("cluster")  # whose history is kept under this name
 _MISREAD_TOLD = 10
+_DEAD_FOR_A_PLACE = 10  # sent in a minute for each place in flight; more could not have their turn by the next
 _ETCD_EVERY_MIN = 30  # a look at etcd although nothing seems to be wrong: for snapshots, and what nobody knows of
 
 
@@ -62,14 +63,15 @@ def run_sweep(outside: Outside, settings: Settings, *, now: datetime) -> Sweep:
     comes in a minute.
     """
     cluster = read_cluster(outside, settings.cluster, now=now)
-    found = find_work(cluster, settings.cluster, settings.policy, now=now)
+    found = find_work(cluster, settings.cluster, settings.policy, max_in_flight=settings.max_in_flight, now=now)
     if found.looks:
         outside.queues.look_now(*(Order(look, f"sweep-{look.machine}-{now:%Y%m%dT%H%M}") for look in found.looks))
     for record in found.records:
         outside.table.remember(record)
     _hold(found.brakes, outside, settings, now=now)
-    _tell_blind(cluster, outside, settings, now=now)
     _tell_reported(cluster, outside, now=now)
+    if isinstance(cluster.renewals, Unknown) and not cluster.api_silent:
+        _tell_unheard(cluster.renewals, outside, now=now)
     _resume_launches(cluster.groups, settings.cluster, outside, now=now)
     _approve_pending(outside)
     _tell_misread(cluster, outside, now=now)
@@ -139,13 +141,15 @@ def _key_of(brake: Brake) -> str:
     return f"refused#brake {brake.scope}"
 
 
-def _tell_blind(cluster: Cluster, outside: Outside, settings: Settings, *, now: datetime) -> None:
-    """Without the leases nobody is in trouble as far as we see, and nothing else of the sweep misses them."""
-    if isinstance(cluster.renewals, Unknown) and not cluster.unread:
-        subject = f"The kubelets of {settings.cluster} are not heard"
-        text = f"{cluster.renewals.reason}. As long as that is so no silent machine is found or repaired."
-        tell_if_it_lasts(outside, "leases-unread", subject, text, now=now, within=ALERT_EVERY)
-        outside.journal.count("leases_unread")
+def _tell_unheard(renewals: Unknown, outside: Outside, *, now: datetime) -> None:
+    """What is dead is found without leases; which machine is in trouble is not."""
+    outside.journal.tell("leases_unread", reason=renewals.reason)
+    outside.journal.count("leases_unread")
+    text = (
+        f"{renewals.reason}. Until they can be read no machine is doubtful, whatever becomes of its kubelet. The right "
+        "to read them is in infra/kubernetes/remediate.yaml."
+    )
+    tell_if_possible(outside, "leases-unread", "Leases of Nodes cannot be read", text, now=now, within=ALERT_EVERY)
 
 
 def _tell_reported(cluster: Cluster, outside: Outside, *, now: datetime) -> None:
@@ -205,8 +209,11 @@ def _approve_pending(outside: Outside) -> None:
         outside.journal.tell("approve", did=answer.did, reason=answer.reason)
 
 
-def find_work(cluster: Cluster, name: str, policy: Policy, *, now: datetime) -> Sweep:
-    """Return what one reading calls for. Pure."""
+def find_work(cluster: Cluster, name: str, policy: Policy, *, now: datetime, max_in_flight: int = 2) -> Sweep:
+    """Return what one reading calls for. Pure.
+
+    Of dead machines that no case is open of, no more are sent than can have their turn until the next sweep.
+    """
     machines = cluster.machines
     if cluster.unread:
         line = control_planes(cluster)
@@ -230,6 +237,7 @@ def find_work(cluster: Cluster, name: str, policy: Policy, *, now: datetime) -> 
     control_plane = set(control_planes(cluster))
     because: str | None = None
     braked = brakes(sightings(cluster, now), policy.limits, now)
+    most_dead, waiting = _DEAD_FOR_A_PLACE * max_in_flight, 0  # dead machines without a case
     fleet, alone = (Fleet(cluster.groups, others_known=known_too) for known_too in (True, False))
     for machine in machines:
         others = any(instance != machine for instance in cluster.instances)
@@ -247,7 +255,9 @@ def find_work(cluster: Cluster, name: str, policy: Policy, *, now: datetime) -> 
         verdict = assess(facts)
         if machine not in cluster.cases and _is_braked(verdict, facts, (*braked, *cluster.brakes)):
             continue
-        if reason := _needs_pass(verdict, facts, cluster, policy):
+        reason = _needs_pass(verdict, facts, cluster, policy)
+        waiting += bool(reason and verdict.kind is Kind.DEAD and machine not in cluster.cases)
+        if reason and (machine in cluster.cases or verdict.kind is not Kind.DEAD or waiting <= most_dead):
             looks.append(Look(machine, f"the sweep: {reason}", notice=facts.notice))
         if record := _new_record(verdict, facts, Role.WORKER):
             records.append(record)
@@ -279,6 +289,9 @@ def _cannot_wait(machine: InstanceId, cluster: Cluster) -> str | None:
 
 def _needs_pass(verdict: Verdict, facts: Facts, cluster: Cluster, policy: Policy) -> str | None:
     if case := cluster.cases.get(facts.id):
+        short = case.phase is Phase.REPLACING and verdict.group and too_few(verdict.group)
+        if short and not make_plan(verdict, facts, policy).touches:
+            return None  # nothing is left of it, and its group is not whole
         return f"its case is open since {case.opened_at:%FT%TZ}"
     if isinstance(facts.instance, Absent) and facts.id in cluster.records:
         return "EC2 no longer knows it"  # the pass reads our record of it, and so can tell what it was

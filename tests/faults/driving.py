@@ -14,7 +14,7 @@ from functions.remediate.control_planes import run_control_plane
 from functions.remediate.reconcile import run_pass
 from functions.remediate.sweep import run_sweep
 from functions.settings import Settings
-from tests.unit.functions.builders import SETTINGS
+from tests.unit.functions.builders import NOW, SETTINGS
 from tests.unit.functions.fake_world import Call, Crash, World
 from tests.unit.functions.fakes import outside_of
 from tests.unit.functions.worlds import settle
@@ -41,7 +41,7 @@ def run_to_end(
 
     `choose` picks which waiting look comes next.
     """
-    drive = _Drive(world, settings, sweeps, choose, next_sweep=world.now + _SWEEP_EVERY)
+    drive = Drive(world, settings, sweeps, choose, next_sweep=world.now + _SWEEP_EVERY)
     end = world.now + _GIVE_UP_AFTER
     while world.passes or world.later or world.cases or any(join.open for join in world.joins.values()):
         assert world.now < end, f"not at rest: {world.cases}, {world.passes}, {world.later}"
@@ -50,29 +50,41 @@ def run_to_end(
 
 def run_for(world: World, duration: timedelta, *, settings: Settings = SETTINGS) -> None:
     """Let that much time pass, with a sweep in each minute."""
-    drive = _Drive(world, settings, sweeps=True, choose=lambda _: 0, next_sweep=world.now)
-    end = world.now + duration
-    while world.now < end:
-        drive.step()
+    Drive(world, settings, next_sweep=world.now).run(duration)
+
+
+def nothing_else(world: World) -> None:
+    """No weather."""
 
 
 @dataclass
-class _Drive:
+class Drive:
+    """Queues, schedule and time. `weather` is what else goes on in the world, whenever time has passed."""
+
     world: World
     settings: Settings
-    sweeps: bool
-    choose: Callable[[list[Look]], int]
-    next_sweep: datetime
+    sweeps: bool = True
+    choose: Callable[[list[Look]], int] = lambda _: 0
+    next_sweep: datetime = NOW
+    weather: Callable[[World], None] = nothing_else
+    settles: Callable[[World], None] = settle
     receives: dict[Look, int] = field(default_factory=dict)
+
+    def run(self, duration: timedelta) -> None:
+        """Let that much time pass."""
+        end = self.world.now + duration
+        while self.world.now < end:
+            self.step()
 
     def step(self) -> None:
         """Deliver one look, or let time pass until something is due."""
         if self.world.passes:
             self._pass(self.world.passes.pop(self.choose(self.world.passes)))
-            settle(self.world)
+            self.settles(self.world)
         else:
             ticks = (datetime.fromtimestamp(look.due_s or 0, UTC) for look in self.world.later)
             self.world.now = max(self.world.now, min([self.next_sweep, *ticks]))
+            self.weather(self.world)
             self._deliver_due()
         if self.sweeps and self.world.now >= self.next_sweep:
             self._sweep()
@@ -104,7 +116,7 @@ class _Drive:
         # A sweep that fails is not repeated: the schedule comes again in a minute.
         with suppress(RegrowError, Crash):
             run_sweep(outside_of(self.world), self.settings, now=self.world.now)
-        settle(self.world)
+        self.settles(self.world)
 
 
 def at(number: int, what: BaseException) -> Callable[[Call], None]:

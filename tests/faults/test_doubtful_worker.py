@@ -24,7 +24,7 @@ from tests.unit.functions.builders import CLUSTER, NOW, ONE, THREE, TWO, WORKERS
 from tests.unit.functions.fake_world import Call, Crash, World
 from tests.unit.functions.worlds import a_cluster, settle
 
-OF_ONE_FAILURE = (f"The sweep of {CLUSTER} holds", "could not be taken")
+OF_ONE_FAILURE = (f"The sweep of {CLUSTER} holds", "could not be taken", "Leases of Nodes cannot be read")
 REPLACED = [f"{ONE} is replaced", f"{ONE} goes without being drained"]
 RUNGS = frozenset({"restart kubelet", "restart runtime", "reboot", "replace"})
 MINUTE = timedelta(minutes=1)
@@ -337,10 +337,19 @@ def test_while_one_part_cannot_be_read_no_rung_is_taken(method: str) -> None:
     assert_replaced(world)
 
 
-def test_a_kubelet_that_ec2_says_nothing_about_is_still_brought_back() -> None:
+def test_while_ec2_says_nothing_about_its_checks_a_kubelet_is_restarted_and_no_machine_taken_down() -> None:
     world = a_pool()
     refusing(world, method="impairments")
-    a_reboot_mends_it(world)
+    a_restart_mends_it(world)
+    assert rungs(world) == ["restart kubelet"]
+    world.silent[ONE], world.mended_by[ONE] = world.now, Rung.REBOOT
+    run_for(world, 20 * MINUTE)
+    assert rungs(world) == ["restart kubelet"]
+    assert told(world) == [f"{ONE} is doubtful and left alone"]
+    world.alerts.clear()
+    world.before = lambda _: None
+    to_the_end(world)
+    assert_same_machine(world)
 
 
 @pytest.mark.parametrize("error", [RetryableError, ConfigurationError])

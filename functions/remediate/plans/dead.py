@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from functions.cluster.assess import Verdict, not_whole, too_few
-from functions.cluster.facts import Case, Facts, Phase, Unknown
+from functions.cluster.facts import Case, Facts, Memory, Phase, Unknown
 from functions.cluster.machine import Group, Node, Pod, Transition
 from functions.remediate.plan import (
     LATER,
@@ -53,7 +53,8 @@ def dead(verdict: Verdict, facts: Facts) -> Plan:
     if verdict.gone_for_good:
         steps.append(AwaitReplacement(facts.id, "nothing is left of it in the cluster"))
         steps += _forget(verdict, facts)
-        steps += _while_it_is_new((LookAgain(SOON, "its group is not known to be whole yet"),), facts)
+        if not _many_are_dead(facts):
+            steps += _while_it_is_new((LookAgain(SOON, "its group is not known to be whole yet"),), facts)
     else:
         steps.append(AwaitReplacement(facts.id, "all is done that a stopped machine needs"))
         steps += _while_it_is_new((STOPPED,), facts)
@@ -107,11 +108,16 @@ def _made_after_its_death(pod: Pod, case: Case | None) -> bool:
     return pod.daemon and case is not None and pod.created_at is not None and pod.created_at > case.opened_at
 
 
+def _many_are_dead(facts: Facts) -> bool:
+    """Whether others are still to be cleaned up: its group is not whole for long, and the sweep sees when it is."""
+    return isinstance(facts.memory, Memory) and len(facts.memory.in_flight - {facts.id}) > 1
+
+
 def _replacing(group: Group | None, facts: Facts) -> tuple[Step, ...]:
     if group is None:
         return (CloseCase(facts.id, "its group is gone, nothing will replace it", forget=True),)
     if missing := too_few(group):
-        return (LookAgain(SOON, missing),)
+        return () if _many_are_dead(facts) else (LookAgain(SOON, missing),)
     if isinstance(facts.nodes_ready, Unknown):
         return (LookAgain(LATER, facts.nodes_ready.reason),)
     if missing := not_whole(group, facts.nodes_ready):

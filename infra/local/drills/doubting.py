@@ -32,7 +32,7 @@ RUNGS = (RESTART, REBOOT, REPLACE)
 
 TAG = "regrow:"
 SOON = {"impaired-after": "5", "silent-after": "25"}
-GENTLE = "restart=5 reboot=15 replace"
+GENTLE = "restart=5 reboot=8 replace"
 """Longer than a reboot takes here, and no longer than it must be for a drill."""
 
 LEASES = "kube-node-lease"

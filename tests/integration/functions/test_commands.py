@@ -146,9 +146,9 @@ def test_the_members_are_read_whole() -> None:
         stray_alarms=("CORRUPT of a9, no member now",),
     )
     assert asked(server) == {
-        "DocumentName": "regrow-drill-control-plane",
+        "DocumentName": "regrow-drill-etcd-members",
         "InstanceIds": [ONE],
-        "Parameters": {"action": ["members"]},
+        "Parameters": {},
         "TimeoutSeconds": 30,
     }
 

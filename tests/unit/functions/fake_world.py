@@ -20,6 +20,7 @@ from functions.cluster.joining import Admission, Approval, JoinRecord
 from functions.cluster.machine import Group, Instance, InstanceId, InstanceState, Member, Node, Pod, Role, Transition
 from functions.cluster.notice import Notice, ScheduledEvent
 from functions.cluster.radius import Brake
+from functions.dead_letters import DeadLetter
 from functions.messages import Look
 from tests.unit.functions.builders import NOW, SETTINGS
 
@@ -71,7 +72,7 @@ class World:
     snapshot_takes: timedelta = timedelta(0)
     snapshot_commands: dict[str, tuple[datetime, str]] = field(default_factory=dict)  # when each ends, and its key
     certificates_for: InstanceId | None = None  # what kubeadm's upload-certs has left, and for whom
-    stuck: set[InstanceId] = field(default_factory=set)  # control planes whose kubeadm gets no further in etcd
+    stuck: set[InstanceId] = field(default_factory=set)  # kubeadm gets no further in etcd; a worker asks for nothing
     runs_elsewhere: set[str] = field(default_factory=set)  # names of members that no machine of ours runs
     serving: set[InstanceId] = field(default_factory=set)  # healthy targets of the API's load balancer
     budgeted: set[str] = field(default_factory=set)  # names of pods that a disruption budget holds
@@ -104,6 +105,8 @@ class World:
     history: list[tuple[InstanceId, dict[str, object]]] = field(default_factory=list)
     passes: list[Look] = field(default_factory=list)
     later: list[Look] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    inbox: list[str] = field(default_factory=list)  # what was put back into it
     deduplication: dict[str, datetime] = field(default_factory=dict)
     alerts: list[tuple[str, str]] = field(default_factory=list)
     told: list[tuple[str, dict[str, object]]] = field(default_factory=list)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -35,6 +35,8 @@ from functions.cluster.machine import (
 from functions.cluster.notice import Notice, ScheduledEvent
 from functions.cluster.radius import Brake
 from functions.cluster.trouble import LEASE_STALE
+from functions.dead_letters import DeadLetter
+from functions.drill import Desk
 from functions.errors import ConflictError, PermanentError, RefusedError, RetryableError
 from functions.messages import Look, Order, due
 from functions.remediate.outside import Answer, Blocked, Outside
@@ -64,6 +66,12 @@ def outside_of(world: World) -> Outside:
     )
 
 
+def desk_of(world: World) -> Desk:
+    return Desk(
+        outside_of(world), FakeEc2(world, "ec2"), FakeTable(world, "table"), FakeDeadLetters(world, "dead_letters")
+    )
+
+
 @dataclass
 class _Edge:
     world: World
@@ -82,13 +90,15 @@ class _Edge:
 
     def judge_rung(self, what: str, one: InstanceId) -> None:
         """Note it when a machine is taken down that nothing is wrong with, or while too many others are down."""
-        world = self.world
-        well = one not in world.silent or world.now - world.silent[one] < SETTINGS.policy.repair.silent_after
-        if well and one not in world.impaired:
+        world, repair, limits = self.world, SETTINGS.policy.repair, SETTINGS.policy.limits
+        silent_for = world.now - world.silent.get(one, world.now)
+        impaired_for = world.now - world.impaired.get(one, world.now)
+        impaired = silent_for >= LEASE_STALE and impaired_for >= repair.impaired_after
+        if silent_for < repair.silent_after and not impaired:
             world.violations.append(f"{one} was {what}, and nothing was wrong with it")
         ours = world.group_of(one).members
         down = [there.id for there in ours if there.id != one and self._is_down(there)]
-        if len(down) >= max(1, len(ours) // 5):
+        if len(down) + 1 > max(limits.group_floor, limits.group_percent * len(ours) // 100):
             world.violations.append(f"{one} was {what} while {down} were down")
 
     def _is_down(self, there: Member) -> bool:
@@ -263,6 +273,8 @@ class FakeJoining(_Edge):
             there = world.approvals.get(instance) or Approval(instance, record.launched_at)
             if world.is_control_plane(instance) and not any(one.name == instance for one in world.etcd.values()):
                 return Answer("nothing", "kubeadm has it join etcd first")
+            if instance in world.stuck and not world.is_control_plane(instance):
+                return Answer("nothing", "it never asks")
             if record.open and there.client_at is None:
                 world.approvals[instance] = replace(there, client_at=world.now)
             elif instance in world.nodes and there.client_at and there.serving_at is None:
@@ -785,6 +797,24 @@ class FakeQueues(_Edge):
     def look_later(self, look: Look, *, now: datetime, after: timedelta) -> None:
         with self.call("look_later") as world:
             world.later.append(replace(look, due_s=int(due(now, after).timestamp())))
+
+
+class FakeDeadLetters(_Edge):
+    def receive(self) -> tuple[DeadLetter, ...]:
+        with self.call("receive_dead") as world:
+            return tuple(world.dead_letters)
+
+    def give_back(self, letters: Sequence[DeadLetter]) -> None:
+        with self.call("give_back"):
+            pass
+
+    def delete(self, letter: DeadLetter) -> None:
+        with self.call("delete_dead") as world:
+            world.dead_letters.remove(letter)
+
+    def into_the_inbox(self, body: str) -> None:
+        with self.call("into_the_inbox") as world:
+            world.inbox.append(body)
 
 
 class FakeAlerts(_Edge):

@@ -80,7 +80,10 @@ def test_a_pause_does_not_matter_where_nothing_would_be_done() -> None:
 def test_no_more_machines_are_taken_on_than_may_be_in_flight() -> None:
     refused = refusal(facts(instance=DEAD, memory=memory(in_flight=frozenset({TWO, THREE}))))
     assert refused == Refusal(
-        f"2 machines are in flight ({TWO}, {THREE}), no more than 2 may be", LATER, "the end of one of them"
+        f"2 machines are in flight ({TWO}, {THREE}), no more than 2 may be",
+        LATER,
+        "the end of one of them",
+        about="all places in flight",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import datetime
 
@@ -36,6 +37,7 @@ from tests.unit.functions.fakes import HOOK_TIMEOUT
 CONTROL_PLANE = machine(0xC1)
 CONTROL_PLANES = "drill-control-plane"
 API_TARGET_GROUP = "arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup/api/0123456789abcdef"
+ZONE = "us-east-1a"
 _FIRST_REPLACEMENT = 0x100
 _FIRST_NEW_CONTROL_PLANE = 0xD0
 
@@ -56,7 +58,7 @@ def a_cluster(workers: int = 2, *, pods_each: int = 2, volumes: bool = True, con
     world.snapshots.append((world.now, "etcd/the-first.db"))
     world.groups[WORKERS] = group(desired=workers)
     for number in range(1, workers + 1):
-        _in_service(world, machine(number))
+        add_worker(world, machine(number))
         for count in range(pods_each):
             name = f"web-{number}-{count}"
             world.pods[Pod("default", name, f"uid-of-{name}", finished=False)] = machine(number)
@@ -86,10 +88,9 @@ def settle(world: World) -> None:
             del world.attachments[name]
     _reschedule(world)
     _take_interrupted(world)
-    workers = world.groups[WORKERS]
-    if "Launch" not in workers.suspended:
+    for workers in [of for of in world.groups.values() if of.role is Role.WORKER and "Launch" not in of.suspended]:
         for _ in range(workers.desired - len(workers.members)):
-            launch(world, machine(_FIRST_REPLACEMENT + len(world.instances)))
+            launch(world, _unused(world, _FIRST_REPLACEMENT), group_name=workers.name)
     _let_hooks_run_out(world)
     _settle_control_planes(world)
     for one, approval in world.approvals.items():
@@ -110,7 +111,7 @@ def _settle_control_planes(world: World) -> None:
     active = [there for there in ours.members if not there.terminating]
     if "Launch" not in ours.suspended:
         for _ in range(ours.desired - len(active)):
-            launch(world, machine(_FIRST_NEW_CONTROL_PLANE + len(world.instances)), group_name=CONTROL_PLANES)
+            launch(world, _unused(world, _FIRST_NEW_CONTROL_PLANE), group_name=CONTROL_PLANES)
     for one, record in world.joins.items():
         if record.role is Role.CONTROL_PLANE and world.instances[one].state is InstanceState.RUNNING:
             _join_etcd(world, one, may_join=record.open and world.certificates_for == one)
@@ -141,6 +142,13 @@ def _join_etcd(world: World, one: InstanceId, *, may_join: bool) -> None:
 
 def _number(one: InstanceId) -> int:
     return int(one[2:], 16)
+
+
+def _unused(world: World, first: int) -> InstanceId:
+    number = first + len(world.instances)
+    while machine(number) in world.instances:
+        number += 1
+    return machine(number)
 
 
 def _let_hooks_run_out(world: World) -> None:
@@ -205,9 +213,12 @@ def listed_as(world: World, one: InstanceId, lifecycle_state: str) -> None:
 
 
 def launch(world: World, new: InstanceId, *, group_name: str = WORKERS) -> None:
-    """Auto Scaling launches a machine, holds it in its hook, and an event says so."""
+    """Auto Scaling launches a machine where the group has fewest, holds it in its hook, and an event says so."""
     ours = world.groups[group_name]
-    world.instances[new] = instance(new, launched_at=world.now, tags=_tags(ours))
+    there = Counter({one.zone: 0 for one in world.instances.values() if one.group == ours.name})
+    there.update(world.instances[member.id].zone for member in ours.members if member.id in world.instances)
+    zone = min(there, key=lambda zone: (there[zone], zone), default=ZONE)
+    world.instances[new] = instance(new, launched_at=world.now, tags=_tags(ours), zone=zone)
     world.groups[group_name] = replace(ours, members=(*ours.members, member(new, "Pending:Wait")))
     world.passes.append(Look(new, f"{group_name} launches it"))
 
@@ -230,10 +241,16 @@ def _reschedule(world: World) -> None:
             present.add(name)
 
 
-def _in_service(world: World, new: InstanceId) -> None:
-    workers = world.groups[WORKERS]
-    world.instances[new] = instance(new)
-    world.groups[WORKERS] = replace(workers, members=(*workers.members, member(new)))
+def add_group(world: World, name: str, desired: int) -> None:
+    """One more group of workers, which has none yet."""
+    world.groups[name] = group(name=name, desired=desired)
+
+
+def add_worker(world: World, new: InstanceId, *, group_name: str = WORKERS, zone: str = ZONE) -> None:
+    """A worker that is in service and well."""
+    workers = world.groups[group_name]
+    world.instances[new] = instance(new, tags=_tags(workers), zone=zone)
+    world.groups[group_name] = replace(workers, members=(*workers.members, member(new)))
     world.nodes[new] = node(new)
     world.targets.add((new, TARGET_GROUP))
 
