@@ -459,6 +459,19 @@ def test_a_kubelet_that_flaps_below_the_thresholds_for_a_day_is_left_alone(perio
     assert [call for call in world.calls if call.method in ("restart", "reboot", "replace")] == []
 
 
+@pytest.mark.parametrize("off", [-MINUTE, -10 * MINUTE, timedelta(days=-365), MINUTE, timedelta(hours=1)])
+def test_a_wrong_clock_is_no_trouble_and_hides_none_and_hastens_no_rung(off: timedelta) -> None:
+    world = a_pool()
+    world.clocks_off[ONE] = off
+    run_for(world, timedelta(hours=2))
+    assert (world.effects, world.alerts, world.doubts) == ([], [], {})
+    world.silent[ONE] = world.now
+    run_for(world, timedelta(seconds=175))
+    assert [call for call in world.calls if call.method in ("restart", "reboot", "replace")] == []
+    to_the_end(world)
+    assert_replaced(world)
+
+
 def test_a_kubelet_that_hangs_again_and_again_climbs_the_ladder_instead_of_being_restarted_for_ever() -> None:
     world = a_pool()
     world.mended_by[ONE] = Rung.RESTART
