@@ -145,8 +145,8 @@ def _tell_blind(cluster: Cluster, outside: Outside, settings: Settings, *, now: 
     if isinstance(cluster.renewals, Unknown) and not cluster.unread:
         subject = f"The kubelets of {settings.cluster} are not heard"
         text = (
-            f"{cluster.renewals.reason}. As long as that is so no silent machine is found or repaired. The right to read "
-            "Leases is in infra/kubernetes/remediate.yaml."
+            f"{cluster.renewals.reason}. As long as that is so no silent machine is found or repaired. The right to "
+            "read Leases is in infra/kubernetes/remediate.yaml."
         )
         tell_if_it_lasts(outside, "leases-unread", subject, text, now=now, within=ALERT_EVERY)
         outside.journal.count("leases_unread")
