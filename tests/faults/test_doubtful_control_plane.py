@@ -26,7 +26,7 @@ from tests.unit.functions.worlds import CONTROL_PLANES, a_cluster, launch
 FIRST, SECOND, THIRD = (machine(number) for number in (0xC1, 0xC2, 0xC3))
 MINUTE = timedelta(minutes=1)
 RUNGS = ("restart", "reboot", "replace")
-OF_ONE_FAILURE = (f"The sweep of {CLUSTER} holds", "Leases of Nodes", "could not be taken")
+OF_ONE_FAILURE = (f"The sweep of {CLUSTER} holds", "could not be taken")
 
 
 def a_plane(control_planes: int = 3) -> World:
