@@ -21,12 +21,13 @@ _NEEDED_TO_REPLACE = ("Launch", "Terminate", "ReplaceUnhealthy")  # processes of
 @dataclass(frozen=True)
 class Refusal:
     """Why a plan is not carried out now, what would lift that, and when it is worth looking again; None leaves that to
-    the sweep. `about` is what a person is told of once, when it is not the machine."""
+    the sweep. `about` is what a person is told of once, when it is not the machine; of what may pass, if it lasts."""
 
     reason: str
     look_again: timedelta | None
     lifted_by: str = ""
     about: str | None = None
+    may_pass: bool = False
 
 
 def guard(
@@ -46,7 +47,8 @@ def guard(
     if isinstance(facts.memory, Unknown):
         if verdict.kind is Kind.LEAVING and not plan.ends_a_drain:
             return None  # a cordon can be taken back; waiting for the table would cost the machine its notice
-        return Refusal(f"the table cannot be read ({facts.memory.reason})", LATER, "the table answers again")
+        reason = f"the table cannot be read ({facts.memory.reason})"
+        return Refusal(reason, LATER, "the table answers again", may_pass=True)
 
     if plan.rung:
         return _of_a_rung(plan.rung, verdict, facts, facts.memory, max_in_flight, policy or Policy())
@@ -61,10 +63,11 @@ def _of_a_rung(
 ) -> Refusal | None:
     """Say what keeps a doubtful machine from being restarted, rebooted or replaced."""
     if isinstance(facts.around, Unknown):
-        return Refusal(f"how the other machines are is unknown ({facts.around.reason})", None, "they can all be seen")
+        reason = f"how the other machines are is unknown ({facts.around.reason})"
+        return Refusal(reason, LATER, "they can all be seen", may_pass=True)
     if rung is not Rung.RESTART and isinstance(facts.impairments, Unknown):
         reason = f"EC2's status checks could not be read ({facts.impairments.reason})"
-        return Refusal(reason, None, "they can be read", about="status checks")
+        return Refusal(reason, LATER, "they can be read", may_pass=True)
     group, zone = verdict.group, facts.instance.zone if isinstance(facts.instance, Instance) else ""
     for brake in facts.around.brakes:
         if brake.holds(group.name if group else None, zone, facts.at):

@@ -28,7 +28,7 @@ from functions.remediate.planning import make_plan
 from functions.remediate.plans.control_plane import needs_pass
 from functions.remediate.reading import Cluster, control_planes, facts_of, read_cluster, sightings
 from functions.remediate.reconcile import ALERT_EVERY, QUARANTINE_TOLD_EVERY
-from functions.remediate.telling import alert_once, tell_if_possible
+from functions.remediate.telling import alert_once, tell_if_it_lasts, tell_if_possible
 from functions.settings import Settings
 
 _SOON_AGAIN = timedelta(minutes=3)
@@ -69,9 +69,8 @@ def run_sweep(outside: Outside, settings: Settings, *, now: datetime) -> Sweep:
     for record in found.records:
         outside.table.remember(record)
     _hold(found.brakes, outside, settings, now=now)
+    _tell_blind(cluster, outside, settings, now=now)
     _tell_reported(cluster, outside, now=now)
-    if isinstance(cluster.renewals, Unknown) and not cluster.api_silent:
-        _tell_unheard(cluster.renewals, outside, now=now)
     _resume_launches(cluster.groups, settings.cluster, outside, now=now)
     _approve_pending(outside)
     _tell_misread(cluster, outside, now=now)
@@ -126,7 +125,7 @@ def _hold(brakes: tuple[Brake, ...], outside: Outside, settings: Settings, *, no
         "then": "they let go by themselves",
     }
     if new:
-        _if_possible(outside, lambda: outside.table.write_history(OF_THE_CLUSTER, now, told))
+        _if_possible(outside, partial(outside.table.write_history, OF_THE_CLUSTER, now, told))
 
 
 def _if_possible(outside: Outside, write: Callable[[], object]) -> None:
@@ -141,15 +140,16 @@ def _key_of(brake: Brake) -> str:
     return f"refused#brake {brake.scope}"
 
 
-def _tell_unheard(renewals: Unknown, outside: Outside, *, now: datetime) -> None:
-    """What is dead is found without leases; which machine is in trouble is not."""
-    outside.journal.tell("leases_unread", reason=renewals.reason)
-    outside.journal.count("leases_unread")
-    text = (
-        f"{renewals.reason}. Until they can be read no machine is doubtful, whatever becomes of its kubelet. The right "
-        "to read them is in infra/kubernetes/remediate.yaml."
-    )
-    tell_if_possible(outside, "leases-unread", "Leases of Nodes cannot be read", text, now=now, within=ALERT_EVERY)
+def _tell_blind(cluster: Cluster, outside: Outside, settings: Settings, *, now: datetime) -> None:
+    """Without the leases nobody is in trouble as far as we see, and nothing else of the sweep misses them."""
+    if isinstance(cluster.renewals, Unknown) and not cluster.unread:
+        subject = f"The kubelets of {settings.cluster} are not heard"
+        text = (
+            f"{cluster.renewals.reason}. As long as that is so no silent machine is found or repaired. The right to "
+            "read Leases is in infra/kubernetes/remediate.yaml."
+        )
+        tell_if_it_lasts(outside, "leases-unread", subject, text, now=now, within=ALERT_EVERY)
+        outside.journal.count("leases_unread")
 
 
 def _tell_reported(cluster: Cluster, outside: Outside, *, now: datetime) -> None:

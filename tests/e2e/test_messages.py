@@ -57,7 +57,8 @@ def test_a_message_that_can_never_be_read_goes_to_the_dead_letters_and_blocks_no
     assert shown[look] is None
     assert shown["not a look"].startswith("the message is not JSON")
     said = scene.ask({"do": "put-back"})
-    assert [letter["machines"] for letter in said["put_back"]] == [[other]]
+    assert [letter["machines"] for letter in said["put_back"] if letter["body"] == look] == [[other]]
+    assert len({letter["id"] for letter in said["put_back"]}) == len(said["put_back"])
     assert [letter["body"] for letter in said["left"]] == ["not a look"]
     put_back = {"machine": other, "because": "a pass that failed too often"}
     wait_for("the pass that was put back", lambda: bool(passes.lines(**put_back)), within_s=10)

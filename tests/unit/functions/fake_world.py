@@ -96,6 +96,7 @@ class World:
     silent: dict[InstanceId, datetime] = field(default_factory=dict)  # machines whose kubelet was heard of last then
     impaired: dict[InstanceId, datetime] = field(default_factory=dict)  # machines whose status checks fail since then
     mended_by: dict[InstanceId, Rung] = field(default_factory=dict)  # what brings a silent machine back; else nothing
+    mends_at: dict[InstanceId, datetime] = field(default_factory=dict)  # machines that what was done brings back then
     doubts: dict[InstanceId, Doubt] = field(default_factory=dict)
     brakes: dict[str, Brake] = field(default_factory=dict)
     refreshing: set[str] = field(default_factory=set)  # groups with an instance refresh
@@ -117,6 +118,12 @@ class World:
     before: Callable[[Call], None] = _nothing
     after: Callable[[Call], None] = _nothing
     lock: Any = field(default_factory=RLock)
+
+    def mend(self) -> None:
+        """Let those be heard of again that were brought back."""
+        for one in [one for one, at in self.mends_at.items() if at <= self.now]:
+            for wrong in (self.silent, self.impaired, self.mends_at):
+                wrong.pop(one, None)
 
     def machine_of(self, node_name: str) -> Instance | None:
         return self.instances.get(InstanceId(node_name))

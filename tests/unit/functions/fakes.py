@@ -46,6 +46,7 @@ from tests.unit.functions.fake_world import Call, World
 CONTROL_PLANES_PLACE = -1
 _RUNS = (InstanceState.PENDING, InstanceState.RUNNING)
 HOOK_TIMEOUT = timedelta(minutes=10)
+STARTS_IN, BOOTS_IN = timedelta(seconds=5), timedelta(seconds=30)
 COMMAND_ENDS = timedelta(minutes=2)
 WAITS_FOR_SNAPSHOT = timedelta(seconds=15)
 
@@ -81,6 +82,7 @@ class _Edge:
         with self.world.lock:
             call = Call(len(self.world.calls) + 1, self.service, method)
             self.world.calls.append(call)
+            self.world.mend()
         self.world.before(call)
         with self.world.lock:
             yield self.world
@@ -136,7 +138,7 @@ class FakeEc2(_Edge):
             self.judge_rung("rebooted", instance)
             world.did("reboot", instance, machine=None)
             if world.mended_by.get(instance) in (Rung.RESTART, Rung.REBOOT):
-                world.silent.pop(instance, None)
+                world.mends_at.setdefault(instance, world.now + BOOTS_IN)
 
     def console_output(self, instance: InstanceId) -> str:
         with self.call("console_output") as world:
@@ -209,6 +211,7 @@ class FakeAutoScaling(_Edge):
                 world.violations.append(f"{instance} was replaced by nothing: {group} launches nothing")
             world.did("replace", instance, machine=None)
             held = replace(there, lifecycle_state="Terminating:Wait")
+            world.hooks_end[instance, Transition.TERMINATING] = world.now + HOOK_TIMEOUT
             world.groups[group] = replace(
                 found, members=tuple(held if one.id == instance else one for one in found.members)
             )
@@ -684,7 +687,7 @@ class FakeCommands(_Edge):
             if world.mended_by.get(on) is not Rung.RESTART:
                 raise RetryableError(f"restart-{service} on {on}: DeliveryTimedOut")
             world.did(f"restart {service}", on, machine=None)
-            world.silent.pop(on, None)
+            world.mends_at.setdefault(on, world.now + STARTS_IN)
 
     def etcd(self, on: InstanceId) -> Etcd:
         with self._run("etcd", on) as world:

@@ -149,6 +149,12 @@ def test_a_machine_that_is_well_again_is_remembered_for_ten_minutes_with_what_wa
         assert kinds(calm) == ([ForgetDoubt] if forgotten else [])
 
 
+def test_a_machine_of_which_nobody_knows_whether_it_was_heard_is_not_taken_for_well() -> None:
+    known = doubt(600, (Rung.RESTART, 400))
+    for kept in (known, replace(known, calm_since=ago(3600))):
+        assert planned(facts(memory=memory(doubt=kept), renewed_at=Unknown("no answer"))) == []
+
+
 def test_trouble_that_comes_back_climbs_on_in_its_own_time() -> None:
     known = doubt(1000, (Rung.RESTART, 800), calm_s=300)
     (noted,) = planned(remembered(known, 45))
