@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions.cluster.assess import Kind, assess
-from functions.cluster.doubt import Doubt, Rung, Try
-from functions.cluster.facts import Facts, Memory, Unknown
+from functions.cluster.doubt import LADDER_SILENT_TAG, Doubt, Rung, Try
+from functions.cluster.facts import Facts, Fleet, Memory, Unknown
 from functions.cluster.machine import Group, InstanceState, Role
 from functions.cluster.radius import Around, Brake, Limits
 from functions.remediate.guards import Refusal, guard
@@ -62,6 +62,10 @@ def test_a_pause_of_cluster_group_or_machine_refuses_and_says_until_when_and_why
 @pytest.mark.parametrize("of", ["other", TWO, "drill-control-plane"])
 def test_a_pause_of_something_else_does_not_matter(of: str) -> None:
     assert refusal(facts(instance=DEAD, memory=memory(pauses=(pause(of),)))) is None
+
+
+def test_a_machine_whose_group_is_gone_is_paused_as_well() -> None:
+    assert refusal(facts(instance=DEAD, fleet=Fleet((), True), memory=memory(pauses=(pause(ONE),)))) is not None
 
 
 def test_a_pause_ends_by_itself() -> None:
@@ -149,6 +153,14 @@ def test_no_rung_is_taken_while_nobody_knows_how_the_others_are(rung: Rung) -> N
     assert refused
     assert "how the other machines are is unknown (the leases cannot be listed)" in refused.reason
     assert refused.lifted_by
+
+
+@NOT_A_RESTART
+def test_nothing_is_taken_down_while_the_status_checks_cannot_be_read(rung: Rung) -> None:
+    unread = Unknown("EC2 does not answer")
+    why = "EC2's status checks could not be read (EC2 does not answer)"
+    assert refusal(due(rung, impairments=unread)) == Refusal(why, LATER, "they can be read", may_pass=True)
+    assert refusal(due(Rung.RESTART, impairments=unread)) is None
 
 
 @RUNGS
@@ -239,6 +251,33 @@ def of_group(**changes: Any) -> Group:
     return group(member(ONE), member(TWO), **changes)
 
 
+@pytest.mark.parametrize(
+    ("ladder", "rebooted_s_ago", "counts"),
+    [
+        ("restart=90 reboot=600 replace", 599, True),
+        ("restart=90 reboot=600 replace", 600, False),
+        ("restart=90 replace", 299, True),
+        ("restart=90 replace", 300, False),
+    ],
+)
+def test_another_machine_is_down_for_as_long_as_its_group_waits_for_a_rung_or_five_minutes_where_it_has_none(
+    ladder: str, rebooted_s_ago: float, counts: bool
+) -> None:
+    ours = of_group(tags={LADDER_SILENT_TAG: ladder})
+    others = Around(doubts=(tried(TWO, (Rung.REBOOT, rebooted_s_ago)),))
+    refused = refusal(due(Rung.REPLACE, fleet=fleet(ours), around=others), max_in_flight=1)
+    assert (refused is not None) == counts
+
+
+def test_what_no_group_lists_nothing_would_replace() -> None:
+    seen = due(Rung.REPLACE)
+    verdict = assess(seen)
+    plan = make_plan(verdict, seen, SETTINGS.policy)
+    why = "no group lists it, so nothing would replace it"
+    for stray in (replace(verdict, group=None), replace(verdict, member=None)):
+        assert guard(plan, stray, seen, max_in_flight=2) == Refusal(why, None, "a group that does")
+
+
 REFUSING_GROUPS = [
     (of_group(suspended=frozenset({"Launch"})), Around(), "Launch of drill-worker is suspended"),
     (of_group(suspended=frozenset({"Terminate"})), Around(), "Terminate of drill-worker is suspended"),
@@ -248,7 +287,7 @@ REFUSING_GROUPS = [
     (
         of_group(),
         Around(doubts=tuple(tried(machine(n), (Rung.REPLACE, 3599)) for n in (4, 5, 6))),
-        "3 machines of drill-worker were replaced within an hour",
+        f"3 machines of drill-worker were replaced within an hour ({machine(4)}, {machine(5)}, {machine(6)})",
     ),
 ]
 
