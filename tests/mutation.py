@@ -45,11 +45,11 @@ SETS: dict[str, tuple[Sequence[str], Sequence[str]]] = {  # modules, and the tes
             "remediate/plans/dead.py",
             "remediate/plans/hooks.py",
         ),
-        ("test_plan.py", "test_identity.py", "test_times.py"),
+        ("test_plan.py", "test_identity.py", "test_doubtful_plan.py"),
     ),
     "leaving": (
         ("remediate/plans/draining.py", "remediate/plans/leaving.py"),
-        ("test_draining.py", "test_drain.py", "test_times.py", "test_plan.py"),
+        ("test_draining.py", "test_leaving.py", "test_times.py", "test_plan.py"),
     ),
     "control_plane": (("remediate/plans/control_plane.py",), ("test_control_plane_plan.py",)),
     "doubt": (
