@@ -285,7 +285,8 @@ def unheard(seconds: float, *pods: Pod, **changes: Any) -> Facts:
     gone = silent(seconds)
     assert isinstance(gone.node, Node)
     marked = replace(gone.node, unschedulable=True, annotations=drained_for(10 * MINUTE).annotations)
-    return replace(gone, **{"fleet": HELD, "node": marked, "pods": pods} | changes)
+    seen: dict[str, Any] = {"fleet": HELD, "node": marked, "pods": pods}
+    return replace(gone, **seen | changes)
 
 
 def test_the_pods_of_a_silent_kubelet_are_evicted_and_not_waited_for() -> None:
