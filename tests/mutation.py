@@ -51,7 +51,10 @@ SETS: dict[str, tuple[Sequence[str], Sequence[str]]] = {  # modules, and the tes
         ("remediate/plans/draining.py", "remediate/plans/leaving.py"),
         ("test_draining.py", "test_leaving.py", "test_times.py", "test_plan.py"),
     ),
-    "control_plane": (("remediate/plans/control_plane.py",), ("test_control_plane_plan.py",)),
+    "control_plane": (
+        ("remediate/plans/control_plane.py",),
+        ("test_control_plane_plan.py", "test_control_plane_details.py"),
+    ),
     "doubt": (
         ("cluster/trouble.py", "cluster/doubt.py", "cluster/radius.py", "remediate/plans/doubtful.py"),
         ("cluster/test_trouble.py", "cluster/test_doubt.py", "cluster/test_radius.py", "test_doubtful_plan.py"),

@@ -277,6 +277,27 @@ def test_a_machine_that_is_drained_goes_with_the_reason_that_nothing_is_left() -
     assert LeaveLoadBalancers not in kinds(late), "one that refuses holds up nothing for longer"
 
 
+def test_with_pods_deleted_in_time_the_last_words_name_who_stayed_and_what_has_finished_is_left_alone() -> None:
+    said = one(Release, held_for(HOUR, WEB), DELETES).reason
+    assert said == "1 pod is (default/web-0) not gone yet, 1:00:00 after the drain began"
+    assert DeleteOverdue not in kinds(held_for(HOUR, pod("job", finished=True)), DELETES)
+
+
+def test_the_time_counts_for_pods_that_are_ending_whichever_way_the_drain_goes() -> None:
+    """A shorter grace is asked for, and what is stuck past its grace is given up."""
+    hasty = Policy(drain=DrainPolicy(grace_s=30, stuck_after=MINUTE))
+    slow = replace(WEB, ending=True, gone_by=NOW + 10 * MINUTE)
+    stuck = replace(DB, ending=True, gone_by=NOW - 2 * MINUTE)
+    for seen in (held_for(MINUTE, slow), held_for(HOUR, slow), unheard(180, slow)):
+        assert one(Evict, seen, hasty).pods == (slow,)
+    for seen in (held_for(MINUTE, stuck), unheard(180, stuck)):
+        assert "default/db-0" in one(Release, seen, hasty).reason
+
+
+def test_a_drain_in_order_ends_when_nobody_is_left() -> None:
+    assert CompleteHook in kinds(held_for(MINUTE), IN_ORDER)
+
+
 # A kubelet that is silent
 
 
