@@ -45,13 +45,16 @@ SETS: dict[str, tuple[Sequence[str], Sequence[str]]] = {  # modules, and the tes
             "remediate/plans/dead.py",
             "remediate/plans/hooks.py",
         ),
-        ("test_plan.py", "test_identity.py", "test_times.py"),
+        ("test_plan.py", "test_identity.py", "test_doubtful_plan.py"),
     ),
     "leaving": (
         ("remediate/plans/draining.py", "remediate/plans/leaving.py"),
-        ("test_draining.py", "test_drain.py", "test_times.py", "test_plan.py"),
+        ("test_draining.py", "test_leaving.py", "test_times.py", "test_plan.py"),
     ),
-    "control_plane": (("remediate/plans/control_plane.py",), ("test_control_plane_plan.py",)),
+    "control_plane": (
+        ("remediate/plans/control_plane.py",),
+        ("test_control_plane_plan.py", "test_control_plane_details.py"),
+    ),
     "doubt": (
         ("cluster/trouble.py", "cluster/doubt.py", "cluster/radius.py", "remediate/plans/doubtful.py"),
         ("cluster/test_trouble.py", "cluster/test_doubt.py", "cluster/test_radius.py", "test_doubtful_plan.py"),

@@ -186,10 +186,10 @@ def _arriving(verdict: Verdict, facts: Facts, seen: ControlPlane, snapshot_every
         admit = Admit(facts.id, seen.asked, len(seen.joined) + 1, turn, admitted=until != _NEVER)
         certificates = UploadCertificates(facts.id, seen.asked, "it joins with them")
         steps = _before(steps, (Mint,), (admit, certificates))
-    lacks = _not_whole(verdict, facts, seen, member) if _joins(steps) else None
+    lacks = _not_whole(verdict, facts, seen, member) if _joins(steps) and not _gives_up(steps) else None
     if lacks and facts.at >= until:  # its Node alone is no end: as long as it joins, nobody else may
         steps = [*heartbeats(verdict, facts), *give_up(verdict, facts, lacks)]
-    if any(isinstance(step, GiveUpLaunch) for step in steps):
+    if _gives_up(steps):
         if isinstance(facts.node, Node) and not _ends(steps):
             return tuple(steps)  # it is in service, and nobody ends it: a person is told, and it keeps what it has
         if group and group.load_balancers:
@@ -339,6 +339,10 @@ def _forget(facts: Facts, seen: ControlPlane) -> ForgetCertificates:
 
 def _ends(steps: Sequence[Step]) -> bool:
     return any(isinstance(step, CompleteHook) for step in steps)
+
+
+def _gives_up(steps: Sequence[Step]) -> bool:
+    return any(isinstance(step, GiveUpLaunch) for step in steps)
 
 
 def _joins(steps: Sequence[Step]) -> bool:

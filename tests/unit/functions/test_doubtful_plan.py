@@ -26,6 +26,7 @@ from functions.cluster.facts import Absent, Facts, Unknown
 from functions.cluster.machine import Instance, Node
 from functions.cluster.trouble import LEASE_STALE
 from functions.remediate.plan import (
+    LATER,
     ForgetDoubt,
     LookAgain,
     NoteDoubt,
@@ -36,6 +37,7 @@ from functions.remediate.plan import (
     TellDoubt,
 )
 from functions.remediate.planning import make_plan
+from functions.remediate.plans.doubtful import doubtful
 from tests.unit.functions.builders import (
     NOW,
     ONE,
@@ -107,6 +109,49 @@ def test_the_rung_that_is_due_is_taken_and_looked_after(
     assert kinds(seen) == [step, LookAgain]
     a_second_sooner = replace(seen, at=ago(1))
     assert step not in kinds(a_second_sooner)
+
+
+def test_a_minute_before_a_rung_is_due_the_pass_begins_to_wait_for_it_itself() -> None:
+    assert planned(remembered(doubt(119), 119)) == []
+    (look,) = planned(remembered(doubt(120), 120))
+    assert isinstance(look, LookAgain)
+    assert (look.after, look.reason) == (LATER, f"restart is due at 12:01:00Z: {assess(silent(120)).trouble}")
+
+
+@pytest.mark.parametrize(
+    ("tried", "silent_s"), [([], 180), ([(Rung.RESTART, 90)], 270), ([(Rung.RESTART, 270), (Rung.REBOOT, 180)], 450)]
+)
+def test_a_rung_is_taken_with_all_that_is_remembered_and_for_what_is_wrong_now(
+    tried: list[tuple[Rung, float]], silent_s: float
+) -> None:
+    known = doubt(silent_s, *tried)
+    step, look = planned(remembered(known, silent_s))
+    assert isinstance(step, RestartService | Reboot | Replace)
+    assert (step.doubt, step.reason) == (known, str(assess(silent(silent_s)).trouble))
+    assert not isinstance(step, RestartService) or step.service == "kubelet"
+    rung = list(Rung)[len(tried)]
+    assert look == LookAgain(LATER, f"{rung.value} is waited for")
+
+
+def test_notes_say_why_and_whose_they_are() -> None:
+    (noted,) = planned(remembered(None, 45))
+    assert noted.reason == f"it is in trouble: {assess(silent(45)).trouble}"
+    (well,) = planned(facts(memory=memory(doubt=doubt(600)), renewed_at=ago(5)))
+    assert well.reason == "it is well again"
+    (forgotten,) = planned(facts(memory=memory(doubt=doubt(900, calm_s=600)), renewed_at=ago(5)))
+    assert forgotten == ForgetDoubt(ONE, "it has been well since 11:50:00Z")
+
+
+def test_where_no_rung_is_wanted_a_person_is_told_that_nothing_was_tried() -> None:
+    none = fleet(group(member(ONE), member(TWO), tags={LADDER_SILENT_TAG: "none"}))
+    (told,) = planned(remembered(doubt(500), 500, fleet=none))
+    said = f"{assess(silent(500)).trouble}. Tried: nothing. Nothing more is: no rung is left, or its group wants none"
+    assert told == TellDoubt(ONE, said)
+
+
+def test_a_machine_of_no_group_has_no_ladder() -> None:
+    seen = remembered(doubt(500), 500)
+    assert doubtful(replace(assess(seen), group=None), seen, REPAIR) == ()
 
 
 def test_with_an_impaired_host_no_rung_is_lost_on_what_cannot_help() -> None:

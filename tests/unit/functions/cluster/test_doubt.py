@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -85,6 +86,23 @@ def test_trouble_that_nobody_remembers_begins_at_the_first_rung() -> None:
 def test_with_no_rung_at_all_none_is_due(sign: Sign) -> None:
     nothing = Repair(impaired=(), silent=())
     assert next_rung(trouble(sign), None, nothing) == Due(None, NOW + nothing.after(sign))
+
+
+def test_what_was_tried_under_another_ladder_is_not_waited_for() -> None:
+    changed = Repair(silent=(Wait(Rung.REPLACE, s(300)),))
+    assert next_rung(trouble(), doubt((Rung.RESTART, 200)), changed) == Due(Rung.REPLACE, NOW + s(200))
+
+
+def test_a_rung_that_was_taken_is_added_to_those_before_and_ends_the_calm() -> None:
+    before = replace(doubt((Rung.RESTART, 180)), calm_since=NOW)
+    assert before.with_try(Rung.REBOOT, NOW + s(270)) == doubt((Rung.RESTART, 180), (Rung.REBOOT, 270))
+
+
+def test_waits_from_five_seconds_to_a_day_are_as_good_as_any() -> None:
+    assert ladder_of("restart=5 replace=86400") == (Wait(Rung.RESTART, s(5)), Wait(Rung.REPLACE, s(86_400)))
+    for seconds in (5, 86_400):
+        of = repair_of(group(tags={SILENT_AFTER_TAG: str(seconds)}), USUAL)
+        assert (of.silent_after, of.wrong) == (s(seconds), ())
 
 
 def test_a_ladder_that_does_not_end_in_a_replacement_ends() -> None:

@@ -67,6 +67,15 @@ def test_a_zone_is_dark_at_55_percent_of_more_than_two_and_a_cluster_at_60_perce
     assert ("cluster" in scopes(zone)) == (in_trouble > 1 and 100 * in_trouble >= 60 * size)
 
 
+def test_a_brake_says_its_numbers_and_until_when_it_holds_at_least() -> None:
+    until = NOW + BRAKE_HOLDS
+    everywhere = "2 of 3 machines are in trouble at once: rather the API server or the network"
+    assert Brake("cluster", everywhere, until) in brakes(pool(3, 2), USUAL, NOW)
+    rest = pool(100, 0, "others", "b", first=5000)
+    held = "2 of 7 machines of w are not well, and 1 at once may be repaired"
+    assert brakes(pool(7, 2) + rest, USUAL, NOW) == (Brake("group w", held, until),)
+
+
 def test_what_has_ended_makes_no_zone_less_dark() -> None:
     dead = [away(n, f"d{n}") for n in range(5)]
     seen = [bad(n, f"w{n}") for n in range(10, 13)] + [well(n, f"w{n}") for n in range(13, 15)] + dead

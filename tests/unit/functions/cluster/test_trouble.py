@@ -103,6 +103,39 @@ def test_what_was_so_before_the_machine_was_started_counts_for_nothing() -> None
         assert later.since == ago(50)
 
 
+def test_every_sign_of_trouble_is_named_with_its_source_and_since_when() -> None:
+    seen = silent(600, impairments=(*failing(300, "system"), *failing(None, "ebs")))
+    assert isinstance(seen.node, Node)
+    reported_ = Condition("DiskPressure", "True", since=ago(100))
+    found = trouble_of(replace(seen, node=replace(seen.node, conditions=(*seen.node.conditions, reported_))))
+    assert found
+    assert found.evidence == (
+        "EC2: its system status check fails since 11:55:00Z",
+        "EC2: its ebs status check fails since some time",
+        "its kubelet renewed its lease last at 11:50:00Z",
+        "its Node is not Ready since 11:50:40Z (NodeStatusUnknown)",
+        "DiskPressure is True since 11:58:20Z",
+    )
+
+
+def test_silence_is_counted_from_the_last_word_and_one_that_speaks_is_not_silent() -> None:
+    assert silent_for(silent(600)) == timedelta(seconds=600)
+    for heard in (facts(renewed_at=ago(5)), ready("False", 300, 5), silent(39)):
+        assert silent_for(heard) == timedelta(0)
+
+
+def test_what_could_not_be_read_of_a_silent_machine_is_neither_silence_nor_a_check() -> None:
+    unread = Unknown("no answer")
+    assert trouble_of(silent(600, renewed_at=unread)) is None
+    assert trouble_of(silent(600, node=unread)) is None
+    assert trouble_of(silent(600, impairments=unread)) == trouble_of(silent(600))
+
+
+def test_a_lease_of_a_clock_that_is_fast_counts_for_as_long_as_one_may_be_old() -> None:
+    assert trouble_of(ready("Unknown", 300, -40)) is None
+    assert trouble_of(ready("Unknown", 300, -41)) is not None
+
+
 @pytest.mark.parametrize("state", [state for state in InstanceState if state is not InstanceState.RUNNING])
 def test_of_a_machine_that_does_not_run_nothing_is_said(state: InstanceState) -> None:
     seen = silent(600, instance=instance(state=state), impairments=failing(600))
