@@ -82,13 +82,22 @@ class _Edge:
         world, repair, limits = self.world, SETTINGS.policy.repair, SETTINGS.policy.limits
         silent_for = world.now - world.silent.get(one, world.now)
         impaired_for = world.now - world.impaired.get(one, world.now)
-        impaired = silent_for >= LEASE_STALE and impaired_for >= repair.impaired_after
+        impaired = min(silent_for, impaired_for) >= repair.impaired_after
         if silent_for < repair.silent_after and not impaired:
             world.violations.append(f"{one} was {what}, and nothing was wrong with it")
         members = [there.id for there in world.group_of(one).members]
         others = [there for there in members if there != one and self._long_silent(there)]
         if len(others) + 1 > max(limits.group_floor, int(limits.group_share * len(members))):
             world.violations.append(f"{one} was {what} while {others} were in trouble")
+
+        voters = [there for there in world.etcd.values() if there.voter]
+        live = [there.name for there in voters if there.answers and self._runs(there.name) and there.name != one]
+        if world.is_control_plane(one) and len(live) <= len(voters) // 2:
+            world.violations.append(f"{one} was {what}, and etcd cannot do without it")
+
+    def _runs(self, name: str) -> bool:
+        there = self.world.instances.get(InstanceId(name))
+        return there is not None and there.state is InstanceState.RUNNING
 
     def _long_silent(self, one: InstanceId) -> bool:
         return self.world.now - self.world.silent.get(one, self.world.now) >= LEASE_STALE
