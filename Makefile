@@ -4,11 +4,12 @@ DRILL ?= worker
 DELAYS ?= instant
 WORLD ?= drill
 VENV := .venv
+MUTATION := build/mutation
 RUN := $(VENV)/bin/python
 LOCAL := $(RUN) -m infra.local
 
 .DEFAULT_GOAL := help
-.PHONY: help drill test lint unit integration e2e up status down clean shell deploy bench
+.PHONY: help drill test lint unit integration e2e mutation up status down clean shell deploy bench
 
 help: ## what there is to do
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,6 +45,14 @@ integration: $(VENV)/complete ## one edge each, against its real other side
 e2e: $(VENV)/complete ## drills and bad input on a real cluster of its own
 	$(VENV)/bin/pytest tests/e2e
 	$(VENV)/bin/pytest tests/e2e_control_planes
+
+$(MUTATION)/complete: requirements-mutation.txt requirements-dev.txt requirements.txt
+	@$(PYTHON) -m venv --clear $(MUTATION)
+	@$(MUTATION)/bin/pip install --quiet --disable-pip-version-check -r requirements-mutation.txt
+	@touch $@
+
+mutation: $(MUTATION)/complete ## which small changes of the decisions no test notices (MUTATE=quorum|guards|…; docs/mutation.md)
+	@$(MUTATION)/bin/python tests/mutation.py $(MUTATE)
 
 up: $(VENV)/complete ## a local cluster with Regrow deployed
 	@$(LOCAL) up --world $(WORLD) --delays $(DELAYS)

@@ -18,6 +18,7 @@ from functions.edges.alerts import AlertsEdge
 from functions.edges.autoscaling import AutoScalingEdge
 from functions.edges.aws import CONFIG_OF_CALLS, LateClient
 from functions.edges.commands import CommandsEdge
+from functions.edges.dead_letters import DeadLettersEdge
 from functions.edges.ec2 import Ec2Edge
 from functions.edges.functions import JoiningEdge
 from functions.edges.journal import JournalEdge
@@ -87,7 +88,7 @@ def approve(event: Any, context: Any) -> dict[str, Any]:
 @app.lambda_function()
 def drill(event: Any, context: Any) -> dict[str, Any]:
     with _journal("drill") as journal:
-        desk = manual.Desk(_outside(journal), _ec2(), _table())
+        desk = manual.Desk(_outside(journal), _ec2(), _table(), _dead_letters())
         return manual.answer(event, desk, _settings(), now=_now())
 
 
@@ -158,6 +159,17 @@ def _queues() -> QueuesEdge:
     settings = _settings()
     return QueuesEdge(
         LateClient("sqs"), pass_queue_url=settings.pass_queue_url, inbox_queue_url=settings.inbox_queue_url
+    )
+
+
+@cache
+def _dead_letters() -> DeadLettersEdge:
+    settings = _settings()
+    return DeadLettersEdge(
+        LateClient("sqs"),
+        pass_dead_url=settings.pass_dead_queue_url,
+        inbox_dead_url=settings.inbox_dead_queue_url,
+        inbox_url=settings.inbox_queue_url,
     )
 
 

@@ -5,6 +5,9 @@
 {"do": "drill", "machine": "i-0…"}                 that one
 {"do": "report"} or {"do": "report", "machine": …} open cases, or what happened to one machine
 {"do": "explain", "machine": "i-0…"}               facts, verdict, plan and refusal, without acting
+{"do": "explain"}                                  every machine of the cluster in one line, and what holds for all
+{"do": "dead-letters"}                             what lies there, and why what cannot be put back cannot
+{"do": "put-back"}                                 put them back, as far as they are understood
 {"do": "pause", "minutes": 60, "reason": "…"}      leave the cluster alone; also {"of": group or instance}
 {"do": "resume"}                                   end the pause
 """
@@ -20,19 +23,21 @@ from functions.cluster.assess import not_whole
 from functions.cluster.facts import Pause
 from functions.cluster.machine import Group, InstanceId, Role, instance_id
 from functions.cluster.optout import LONGEST_PAUSE, pauses_of
+from functions.dead_letters import DeadLetters, put_back, show
 from functions.errors import PermanentError, RefusedError
-from functions.messages import Look
+from functions.explain import explain_cluster, explain_machine
 from functions.remediate.observe import observe, readiness
 from functions.remediate.outside import Outside
 from functions.remediate.outside import Table as PassTable
-from functions.remediate.reconcile import judge
-from functions.report import case_report, judgement_report
+from functions.report import case_report, explained_report, letters_report, overview_report
 from functions.settings import Settings
 
 _FIELDS = {
     "drill": {"dry_run", "machine"},
     "report": {"machine"},
     "explain": {"machine"},
+    "dead-letters": set(),
+    "put-back": set(),
     "pause": {"of", "minutes", "reason"},
     "resume": {"of"},
 }
@@ -52,11 +57,12 @@ class Table(PassTable, Protocol):
 
 @dataclass(frozen=True)
 class Desk:
-    """What the manual invoke may use: everything a pass may, the plug of a machine, and the whole table."""
+    """What the manual invoke may use: what a pass may, the plug of a machine, the whole table, and the dead letters."""
 
     outside: Outside
     plug: Plug
     table: Table
+    letters: DeadLetters
 
 
 def answer(request: object, desk: Desk, settings: Settings, *, now: datetime) -> dict[str, Any]:
@@ -75,8 +81,15 @@ def answer(request: object, desk: Desk, settings: Settings, *, now: datetime) ->
             history = desk.table.history(machine) if machine else ()
             return case_report(desk.table.cases(), desk.table.joins(), machine, history, cluster=settings.cluster)
         case "explain":
-            look = Look(_machine(request), "a person asks")
-            return judgement_report(judge(look, desk.outside, settings, now=now))
+            if "machine" in request:
+                return explained_report(explain_machine(_machine(request), desk.outside, settings, now=now))
+            seen = explain_cluster(desk.outside, settings, now=now)
+            return overview_report(seen, cluster=settings.cluster, at=now)
+        case "dead-letters":
+            return {"dead_letters": letters_report(show(desk.letters))}
+        case "put-back":
+            done, left = put_back(desk.letters, desk.outside.queues, now=now)
+            return {"did": "put-back", "put_back": letters_report(done), "left": letters_report(left)}
         case "pause":
             return _pause(request, desk, settings, now)
         case _:

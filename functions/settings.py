@@ -72,6 +72,19 @@ class Settings:
         return f"{self.kubeconfig_path}/{identity}"
 
     @property
+    def pass_dead_queue_url(self) -> str:
+        return self._beside(self.pass_queue_url, f"regrow-{self.cluster}-pass-dead.fifo")
+
+    @property
+    def inbox_dead_queue_url(self) -> str:
+        return self._beside(self.inbox_queue_url, f"regrow-{self.cluster}-inbox-dead")
+
+    @staticmethod
+    def _beside(queue_url: str, name: str) -> str:
+        """A queue's URL ends with its name (SQS developer guide, queue and message identifiers)."""
+        return f"{queue_url.rpartition('/')[0]}/{name}"
+
+    @property
     def mint_function(self) -> str:
         return f"regrow-{self.cluster}-mint"
 
@@ -103,7 +116,7 @@ class Settings:
                 rebalance=read.choice("REGROW_REBALANCE", Rebalance.CORDON),
                 repair=_repair(read),
                 limits=Limits(
-                    group_share=read.number("REGROW_UNWELL_PERCENT", 20, 1, 100) / 100,
+                    group_percent=read.number("REGROW_UNWELL_PERCENT", 20, 1, 100),
                     group_floor=read.number("REGROW_UNWELL_FLOOR", 1, 0, 100),
                     replaced_an_hour=read.number("REGROW_REPLACED_AN_HOUR", 3, 0, 100),
                 ),

@@ -41,6 +41,9 @@ class Rung(Enum):
     REPLACE = "replace"
 
 
+_ORDER = tuple(Rung)
+
+
 @dataclass(frozen=True)
 class Impairment:
     """A status check of EC2 that fails: system, instance or ebs (EC2 user guide, status checks)."""
@@ -126,15 +129,15 @@ class Due:
 
 
 def next_rung(trouble: Trouble, doubt: Doubt | None, repair: Repair) -> Due:
-    """Return what is to be tried next. Each rung is taken once, but the last: what it asks for may have been lost."""
+    """Return what is to be tried next: upwards only, each rung once, but a replacement: it may have been lost."""
     ladder, tried = repair.ladder(trouble.sign), doubt.tried if doubt else ()
     first_at = trouble.since + repair.after(trouble.sign)
     if not ladder:
         return Due(None, first_at)
     waits = {one.rung: one.wait for one in repair.ladder(Sign.SILENT) + ladder}
-    taken = {one.rung for one in tried}
+    highest = max((_ORDER.index(one.rung) for one in tried), default=-1)
     ready_at = max((one.at + waits.get(one.rung, timedelta(0)) for one in tried), default=first_at)
-    left = [one.rung for one in ladder if one.rung not in taken]
+    left = [one.rung for one in ladder if _ORDER.index(one.rung) > highest]
     if left:
         return Due(left[0], max(first_at, ready_at))
     return Due(Rung.REPLACE if ladder[-1].rung is Rung.REPLACE else None, max(first_at, ready_at))
@@ -182,10 +185,13 @@ class _Tags:
 
     def after(self, key: str, default: timedelta) -> timedelta:
         text = self.tags.get(key)
-        after = timedelta(seconds=int(text)) if text and _SECONDS.fullmatch(text) else timedelta(0)
-        if text is not None and not _LEAST <= after <= _MOST:
-            self.wrong.append(f"the tag {key} is {text!r}; it must be a whole number of seconds from 5 to 86400")
-        return default if text is None else after
+        if text is None:
+            return default
+        after = timedelta(seconds=int(text)) if _SECONDS.fullmatch(text) else timedelta(0)
+        if _LEAST <= after <= _MOST:
+            return after
+        self.wrong.append(f"the tag {key} is {text!r}; it must be a whole number of seconds from 5 to 86400")
+        return default
 
     def ladder(self, key: str, default: tuple[Wait, ...]) -> tuple[Wait, ...]:
         text = self.tags.get(key)

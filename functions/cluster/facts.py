@@ -13,7 +13,7 @@ from functions.cluster.doubt import Doubt, Impairment
 from functions.cluster.joining import Approval, JoinRecord
 from functions.cluster.machine import Group, Instance, InstanceId, Member, Node, Pod, Role, Target
 from functions.cluster.notice import Notice, ScheduledEvent
-from functions.cluster.radius import Around, Brake
+from functions.cluster.radius import Around
 from functions.errors import ConfigurationError, RetryableError
 
 Fact = TypeVar("Fact")
@@ -111,7 +111,7 @@ class Abandoned:
 class Memory:
     """What the table knows that matters to one machine. `joins` are its launches' join records, the latest last.
 
-    `doubts` and `brakes` are the whole cluster's.
+    `doubt` is what is remembered of trouble that it was in.
     """
 
     case: Case | None
@@ -121,8 +121,7 @@ class Memory:
     joins: tuple[JoinRecord, ...] = ()
     approvals: tuple[Approval, ...] = ()
     abandoned: tuple[Abandoned, ...] = ()
-    doubts: tuple[Doubt, ...] = ()
-    brakes: tuple[Brake, ...] = ()
+    doubt: Doubt | None = None
 
 
 @dataclass(frozen=True)
@@ -184,9 +183,7 @@ class Facts:
 
     @property
     def doubt(self) -> Doubt | None:
-        """What is remembered of trouble that it was in, and of what was tried."""
-        doubts = self.memory.doubts if isinstance(self.memory, Memory) else ()
-        return next((doubt for doubt in doubts if doubt.instance == self.id), None)
+        return self.memory.doubt if isinstance(self.memory, Memory) else None
 
     @property
     def abandoned(self) -> tuple[Abandoned, ...]:

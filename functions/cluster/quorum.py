@@ -44,6 +44,18 @@ def may_remove(etcd: Etcd, victim: EtcdMember, *, dead: bool) -> str | None:
     return leaderless(etcd, besides=victim if dead else None)
 
 
+def may_be_down(etcd: Etcd, member: EtcdMember) -> str | None:
+    """Return why this member must not stop for a while, None when the others are a quorum without it. It may lead."""
+    if etcd.member(member.id) is None:
+        return f"etcd does not list {member}"
+    if reason := _unsettled(etcd):
+        return reason
+    staying, least = sum(voter.healthy for voter in etcd.voters if voter.id != member.id), quorum(len(etcd.voters))
+    if staying < least:
+        return f"without {member} {staying} of {len(etcd.voters)} voters would be healthy, and etcd needs {least}"
+    return leaderless(etcd)
+
+
 def may_remove_learner(etcd: Etcd, learner: EtcdMember) -> str | None:
     """Return why this learner must not be removed, None when it may. It has no vote, so no quorum is at stake."""
     seen = etcd.member(learner.id)

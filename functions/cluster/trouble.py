@@ -3,10 +3,11 @@
 What counts, and what for:
 
 - The kubelet renews its lease each 10 s and the controller manager calls a Node unreachable after some 40 s without
-  (Kubernetes, "Leases" and "Node status"). A stale lease is the kubelet's silence itself; a Ready condition that is
-  not True counts when the lease does not say that the kubelet lives, or when it is the kubelet's own word.
+  (Kubernetes, "Leases" and "Node status"). A kubelet is silent when both say so: the lease is written by the machine's
+  own clock, which may be wrong, and the controller manager may be late.
+- A Ready condition that is False is the kubelet's own word that it cannot run pods.
 - EC2's status checks count beside a silent kubelet, from when both are so. While a kubelet answers, a failing check is
-  told and no more: the two contradict each other. Those of attached volumes are only told.
+  evidence and no more: the two contradict each other. Those of attached volumes are only evidence, too.
 - Other conditions (pressure, and what the node-problem-detector reports) are told, never acted on: most of them stay
   when their reason is gone (node-problem-detector, issue 474), so they prove nothing about now.
 - What was so before the machine was started last says nothing.
@@ -14,81 +15,109 @@ What counts, and what for:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from functions.cluster.doubt import Impairment, Sign, Trouble
 from functions.cluster.facts import Absent, Facts, Unknown
-from functions.cluster.machine import Condition, Instance, Node
+from functions.cluster.machine import Condition, Instance, InstanceState, Node
 
 LEASE_STALE = timedelta(seconds=40)  # kube-controller-manager's default node-monitor-grace-period was this up to 1.31
 _RUNTIME_WORDS = ("container runtime", "pleg", "runtime is down", "runtimeready")
-_HARMLESS_WHEN_TRUE = frozenset({"Ready"})
+_READY = "Ready"
+_MOST_NAMED = 5  # of other conditions: who has root on a machine can invent any number
+
+
+@dataclass(frozen=True)
+class _Failing:
+    """Since when a kubelet fails, what says so, whether it still speaks, and whether it blames its runtime."""
+
+    since: datetime
+    evidence: tuple[str, ...]
+    speaks: bool = False
+    runtime: bool = False
 
 
 def trouble_of(facts: Facts) -> Trouble | None:
     """Return what is wrong with a running machine that has joined, None when nothing is known to be."""
-    if not isinstance(facts.instance, Instance):
+    kubelet = _kubelet(facts)
+    if kubelet is None:
         return None
-    silence = _silence(facts, facts.instance)
-    if silence is None:
-        return None
-    since, evidence, runtime = silence
-    told = [f"{one.type} is {one.status} since {_at(one.since)}" for one in reported(facts.node)]
-    failing = [one for one in _impairments(facts) if one.check != "ebs"]
-    if failing:
-        checks = [f"EC2: its {one.check} status check fails since {_at(one.since)}" for one in failing]
-        impaired_since = min((one.since for one in failing if one.since), default=facts.at)
-        return Trouble(Sign.IMPAIRED, max(impaired_since, since), (*checks, *evidence, *told))
-    return Trouble(Sign.SILENT, since, (*evidence, *told), runtime)
+    failing = _impairments(facts)
+    checks = tuple(f"EC2: its {one.check} status check fails since {_at(one.since)}" for one in failing)
+    others = tuple(f"{one.type} is {one.status} since {_at(one.since)}" for one in reported(facts.node)[:_MOST_NAMED])
+    evidence = (*checks, *kubelet.evidence, *others)
+    of_machine = [one for one in failing if one.check != "ebs"]
+    if of_machine and not kubelet.speaks:
+        since = min((one.since for one in of_machine if one.since), default=kubelet.since)
+        return Trouble(Sign.IMPAIRED, max(since, kubelet.since), evidence)  # alone, neither of the two is impairment
+    return Trouble(Sign.SILENT, kubelet.since, evidence, kubelet.runtime)
 
 
 def reported(node: object) -> tuple[Condition, ...]:
-    """Return the conditions by which somebody reports a problem of a Node; its readiness is not among them."""
+    """Return the conditions by which somebody reports a problem of a Node; its readiness is not among them.
+
+    Most are True when there is a problem; those that are named as a readiness (NetworkingReady, …) are so when not.
+    """
     if not isinstance(node, Node):
         return ()
-    return tuple(one for one in node.conditions if one.status == "True" and one.type not in _HARMLESS_WHEN_TRUE)
+    return tuple(
+        one
+        for one in node.conditions
+        if one.type != _READY and one.status == ("False" if one.type.endswith(_READY) else "True")
+    )
 
 
-def is_silent(facts: Facts) -> bool:
-    """Whether its kubelet has not been heard of for longer than any kubelet needs."""
-    return isinstance(facts.renewed_at, datetime) and facts.at - facts.renewed_at >= LEASE_STALE
+def silent_for(facts: Facts) -> timedelta:
+    """For how long the kubelet of a running machine is known not to have been heard of."""
+    kubelet = _kubelet(facts)
+    return timedelta(0) if kubelet is None or kubelet.speaks else facts.at - kubelet.since
 
 
-def _silence(facts: Facts, instance: Instance) -> tuple[datetime, tuple[str, ...], bool] | None:
-    """Since when, the evidence, and whether it is the container runtime; None for a kubelet that is well or unknown."""
-    renewed_at, node = facts.renewed_at, facts.node
-    if isinstance(renewed_at, Unknown) or isinstance(node, Unknown):
+def _kubelet(facts: Facts) -> _Failing | None:
+    """What is wrong with its kubelet; None when that is well, or not known."""
+    instance, node = facts.instance, facts.node
+    if not isinstance(instance, Instance) or instance.state is not InstanceState.RUNNING:
+        return None
+    if isinstance(node, Unknown) or isinstance(facts.renewed_at, Unknown):
         return None
     if isinstance(node, Absent):
         return _without_node(facts, instance)
-    ready = next((one for one in node.conditions if one.type == "Ready"), None)
-    if isinstance(renewed_at, datetime) and facts.at - max(renewed_at, instance.launched_at) >= LEASE_STALE:
-        said = [f"its kubelet renewed its lease last at {_at(renewed_at)}"]
-        if ready and ready.status != "True":
-            said.append(f"its Node is not Ready since {_at(ready.since)} ({ready.reason})")
-        return max(renewed_at, instance.launched_at), tuple(said), False
-    own_word = ready is not None and ready.status == "False"
-    if ready is None or ready.since is None or not (own_word or (ready.status == "Unknown" and renewed_at == Absent())):
+    ready = next((one for one in node.conditions if one.type == _READY), None)
+    if ready is None or ready.since is None or ready.status not in ("False", "Unknown"):
         return None
-    since = max(ready.since, instance.launched_at)
-    if facts.at - since < LEASE_STALE:
-        return None
-    runtime = any(word in f"{ready.reason} {ready.message}".lower() for word in _RUNTIME_WORDS)
-    return since, (f"its Node is not Ready since {_at(ready.since)} ({ready.reason}: {ready.message})",), runtime
+    began, said = max(ready.since, instance.launched_at), f"its Node is not Ready since {_at(ready.since)}"
+    if ready.status == "False":
+        blamed = f"{ready.reason} {ready.message}".lower()
+        runtime = any(word in blamed for word in _RUNTIME_WORDS)
+        found = _Failing(began, (f"{said} ({ready.reason}: {ready.message})",), speaks=True, runtime=runtime)
+    elif heard_at := _heard_at(facts):
+        began = max(heard_at, instance.launched_at, ready.since - LEASE_STALE)
+        evidence = (f"its kubelet renewed its lease last at {_at(heard_at)}", f"{said} ({ready.reason})")
+        found = _Failing(began, evidence)
+        if facts.at - heard_at < LEASE_STALE:
+            return None
+    else:
+        found = _Failing(began, (f"{said} ({ready.reason}: {ready.message})", "it has no lease that counts"))
+    return found if facts.at - began >= LEASE_STALE else None
 
 
-def _without_node(facts: Facts, instance: Instance) -> tuple[datetime, tuple[str, ...], bool] | None:
+def _heard_at(facts: Facts) -> datetime | None:
+    """When the kubelet renewed its lease last; a time to come is of a clock that is wrong."""
+    renewed_at = facts.renewed_at
+    return renewed_at if isinstance(renewed_at, datetime) and renewed_at <= facts.at + LEASE_STALE else None
+
+
+def _without_node(facts: Facts, instance: Instance) -> _Failing | None:
     """A machine that had joined and has no Node: somebody deleted it, and a kubelet makes one only when it starts."""
-    doubt = facts.doubt
-    had_joined = facts.record is not None or any(not join.open for join in facts.joins)
-    if not had_joined:
+    if facts.record is None:
         return None
-    since = max(doubt.since if doubt else facts.at, instance.launched_at)
-    return since, ("it has joined, and has no Node",), False
+    doubt = facts.doubt
+    since = doubt.since if doubt and not doubt.calm_since else facts.at
+    return _Failing(max(since, instance.launched_at), ("it has joined, and has no Node",))
 
 
-def _impairments(facts: Facts) -> Iterable[Impairment]:
+def _impairments(facts: Facts) -> tuple[Impairment, ...]:
     return () if isinstance(facts.impairments, Unknown) else facts.impairments
 
 

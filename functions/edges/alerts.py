@@ -6,7 +6,7 @@ from typing import Any
 
 from functions.edges.aws import speaking_to
 
-_LONGEST_SUBJECT = 100  # SNS refuses longer ones
+_LONGEST_SUBJECT = 100  # SNS refuses longer ones, and what is not printable ASCII
 
 
 class AlertsEdge:
@@ -17,5 +17,6 @@ class AlertsEdge:
         self._topic_arn = topic_arn
 
     def alert(self, subject: str, text: str) -> None:
+        short = "".join(letter if " " <= letter <= "~" else "?" for letter in subject[:_LONGEST_SUBJECT])
         with speaking_to("SNS", "Publish"):
-            self._client.publish(TopicArn=self._topic_arn, Subject=subject[:_LONGEST_SUBJECT], Message=text)
+            self._client.publish(TopicArn=self._topic_arn, Subject=short, Message=text)

@@ -1,8 +1,8 @@
-"""SSM Run Command: what machines do for us, with the two documents that the cluster has for that: one of what a healthy
-control plane does with etcd and kubeadm, one that restarts what hangs on any machine.
+"""SSM Run Command: what machines do for us, with the three documents that the cluster has for that.
 
-A document runs the machine's own program (infra/node), which prints one JSON object. An output is read, never
-logged: of one that is of no use, only the end of its last line is told.
+One only looks at etcd, one has all that changes anything about it, one restarts what hangs on any machine. They run the
+machine's own programs (infra/node), which print one JSON object. An output is read, never logged: of one that is of no
+use, only the end of its last line is told.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ WITHIN_S = {
     "restart-runtime": 12.0,
 }
 """For one command, its sending included. Together they fit into a pass."""
-_OF_ANY_MACHINE = frozenset({"restart-kubelet", "restart-runtime"})
+_DOCUMENTS = {"members": "etcd-members", "restart-kubelet": "machine", "restart-runtime": "machine"}
 _FIRST_POLL_AFTER_S = 0.2
 _LONGEST_POLL_S = 1.0
 _DELIVERED_WITHIN_S = 30  # the least that SendCommand takes; what has not begun by then never does
@@ -117,16 +117,17 @@ class CommandsEdge:
 
     def _send(self, on: InstanceId, action: str, *arguments: str) -> str:
         """Send a command and return its id."""
-        document = f"regrow-{self._cluster}-{'machine' if action in _OF_ANY_MACHINE else 'control-plane'}"
+        document = f"regrow-{self._cluster}-{_DOCUMENTS.get(action, 'control-plane')}"
         for argument in arguments:
             if not _ARGUMENT.fullmatch(argument):
                 raise PermanentError(f"{action} on {on}: {document} takes no such argument as {argument!r}")
         named = dict(zip(("first", "second"), ([argument] for argument in arguments), strict=False))
+        looks = action == "members"
         with speaking_to("SSM", f"SendCommand {action} to {on}"):
             command: str = self._client.send_command(
                 DocumentName=document,
                 InstanceIds=[on],
-                Parameters={"action": [action], **named},
+                Parameters={} if looks else {"action": [action], **named},
                 TimeoutSeconds=_DELIVERED_WITHIN_S,
             )["Command"]["CommandId"]
         return command

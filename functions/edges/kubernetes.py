@@ -175,7 +175,12 @@ def _raw_taints(taints: Iterable[Taint]) -> list[dict[str, str]]:
 
 
 def _renewed_at(raw: dict[str, Any]) -> datetime | Absent:
-    return _moment(raw.get("spec", {}).get("renewTime")) or Absent()
+    """A machine writes its own lease: one that cannot be read is as good as none, and must not spoil the others."""
+    try:
+        moment = datetime.fromisoformat(raw["spec"]["renewTime"])
+    except (KeyError, TypeError, ValueError):
+        return Absent()
+    return moment if moment.tzinfo else Absent()
 
 
 def _pod(raw: dict[str, Any]) -> Pod:

@@ -184,7 +184,7 @@ def node_of(raw: dict[str, Any]) -> Node:
 
 def _condition(raw: dict[str, Any]) -> Condition:
     """The message only of what is not as it should be: of each of thousands of Nodes the rest says the same."""
-    well = raw["status"] == ("True" if raw["type"] == "Ready" else "False")
+    well = raw["status"] == ("True" if raw["type"].endswith("Ready") else "False")
     return Condition(
         type=raw["type"],
         status=raw["status"],

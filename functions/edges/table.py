@@ -54,7 +54,7 @@ class TableEdge:
 
     def memory(self, instance: InstanceId, *, now: datetime) -> Memory:
         cases = {case.instance: case for case in self.cases()}
-        record, joins = self._get("machine", instance), self.joins_of(instance)
+        record, joins, doubt = self._get("machine", instance), self.joins_of(instance), self._get("doubt", instance)
         may_join = bool(joins) or record is None  # of a machine that has long been well nobody asks the rest
         return Memory(
             case=cases.get(instance),
@@ -64,8 +64,7 @@ class TableEdge:
             joins=joins,
             approvals=self.approvals_of(instance) if joins else (),
             abandoned=self.abandoned(now=now) if may_join else (),
-            doubts=self.doubts(now=now),
-            brakes=self.brakes(now=now),
+            doubt=_doubt(doubt) if doubt and doubt["expires_at"] > now.timestamp() else None,
         )
 
     def joins(self) -> tuple[JoinRecord, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -19,9 +19,8 @@ from functions.cluster.etcd import Etcd, EtcdMember, tie
 from functions.cluster.facts import Absent, Facts, Fleet, Memory, Unknown, known
 from functions.cluster.heed import heeded
 from functions.cluster.joining import Admission
-from functions.cluster.machine import Group, InstanceId, InstanceState, Role
+from functions.cluster.machine import Group, Instance, InstanceId, InstanceState, Role
 from functions.cluster.optout import pauses_by_tags
-from functions.cluster.radius import Around, brakes
 from functions.errors import ConfigurationError, RetryableError
 from functions.messages import CONTROL_PLANE, Look, Order
 from functions.remediate.act import Outcome, act
@@ -37,7 +36,7 @@ from functions.remediate.plans.control_plane import (
     plan_snapshot,
     urgency,
 )
-from functions.remediate.reading import Cluster, control_planes, facts_of, read_cluster, sightings
+from functions.remediate.reading import Cluster, around_of, control_planes, facts_of, read_cluster
 from functions.remediate.reconcile import GIVE_UP_AFTER_TRIES, Judgement, carry_out, judged, try_again, write_down
 from functions.remediate.telling import LASTS_FOR, tell_if_it_lasts, tell_if_possible
 from functions.settings import Settings
@@ -54,19 +53,20 @@ def run_control_plane(look: Look, outside: Outside, settings: Settings, clock: C
     """
     now = clock()
     try:
-        etcd, asked, registered = ask_around_kubernetes(outside, settings.cluster, now=now)
+        around = ask_around_kubernetes(outside, settings.cluster)
+        _take_out_ended(around, outside, settings.cluster, now=now)
         cluster = read_cluster(outside, settings.cluster, now=now)
     except (RetryableError, ConfigurationError) as error:
         _look_again(look, [Outcome((), LATER, f"unknown: {error}", failed=True)], outside, now=clock())
         return
     _keep_hooks(cluster, outside, settings, clock)
     outcomes: list[Outcome] = []
-    if isinstance(etcd, Etcd) and quorum.lost(etcd):
-        outcomes.append(_tell_lost(etcd, outside, settings, now=now))
+    if isinstance(around.etcd, Etcd) and quorum.lost(around.etcd):
+        outcomes.append(_tell_lost(around.etcd, outside, settings, now=now))
     elif cluster.unread:
         outcomes.append(Outcome((), LATER, f"unknown: {cluster.unread}", failed=True))
     else:
-        seen = put_together(cluster, etcd, asked, registered, outside, now=now)
+        seen = put_together(cluster, around, outside, now=now)
         if isinstance(seen.etcd, Unknown):
             outcomes.append(_tell_unknown(seen.etcd, look, outside, settings, now=now))
         for judgement in judgements(cluster, seen, outside, settings, now=now):
@@ -95,16 +95,7 @@ def judgements(
         if not needs_pass(facts, verdict, settings.policy.repair, seen):
             continue
         read = observe(machine, settings.cluster, outside, now=now, told=facts.told, line=Role.CONTROL_PLANE)
-        facts = replace(read, notice=heeded(read, settings.policy))
-        verdict = assess(facts, Role.CONTROL_PLANE)
-        plan = plan_control_plane(verdict, facts, seen, settings.policy, every)
-        if verdict.kind in (Kind.HEALTHY, Kind.PARKED, Kind.FOREIGN, Kind.HELD):
-            ending = end_of_admission(facts, seen) if verdict.kind is not Kind.HELD else ()
-            plan = Plan((*ending, *make_plan(verdict, facts, settings.policy).steps))
-        if plan.rung:
-            around = Around(brakes(sightings(cluster, now), settings.policy.limits, now))
-            facts = replace(facts, around=around)
-        yield judged(facts, verdict, plan, settings)
+        yield judge_one(read, seen, cluster, outside, settings)
     plan = plan_snapshot(seen, every)
     if plan.steps:
         verdict = Verdict(Kind.HEALTHY, "nothing else is to be done")
@@ -113,35 +104,71 @@ def judgements(
             yield due
 
 
-def ask_around_kubernetes(
-    outside: Outside, cluster: str, *, now: datetime
-) -> tuple[Etcd | Unknown, InstanceId | None, Mapping[InstanceId, str] | Unknown]:
-    """Ask AWS, and a machine about etcd; then take out of the API's load balancer what EC2 says has ended.
+def judge_one(read: Facts, seen: ControlPlane, cluster: Cluster, outside: Outside, settings: Settings) -> Judgement:
+    """Say what is to be done about one of them, given all of them."""
+    facts = replace(read, notice=heeded(read, settings.policy))
+    verdict = assess(facts, Role.CONTROL_PLANE)
+    plan = plan_control_plane(verdict, facts, seen, settings.policy, settings.snapshot_every)
+    if verdict.kind in (Kind.HEALTHY, Kind.PARKED, Kind.FOREIGN, Kind.HELD):
+        ending = end_of_admission(facts, seen) if verdict.kind is not Kind.HELD else ()
+        plan = Plan((*ending, *make_plan(verdict, facts, settings.policy).steps))
+    if plan.rung:
+        limits, group = settings.policy.limits, verdict.group
+        facts = replace(facts, around=known(partial(around_of, cluster, outside, group, limits, now=facts.at)))
+    return judged(facts, verdict, plan, settings)
 
-    Until that is done each request to the API server may end at a machine that is dead. With etcd's quorum lost not
-    even that is done, nor with a pause. Returns etcd, who was asked, and the health of each target.
+
+@dataclass(frozen=True)
+class AroundKubernetes:
+    """What AWS says of the control planes, and one of them of etcd, before Kubernetes is asked anything.
+
+    `health` is the state of each target, for each target group of the API.
     """
+
+    groups: tuple[Group, ...]
+    fleet: tuple[Instance, ...]
+    etcd: Etcd | Unknown
+    asked: InstanceId | None
+    health: Mapping[str, Mapping[InstanceId, str]] | Unknown
+
+    @property
+    def registered(self) -> Mapping[InstanceId, str] | Unknown:
+        if isinstance(self.health, Unknown):
+            return self.health
+        return {machine: state for targets in self.health.values() for machine, state in targets.items()}
+
+
+def ask_around_kubernetes(outside: Outside, cluster: str) -> AroundKubernetes:
+    """Ask AWS, and a machine about etcd. Changes nothing."""
     groups = [group for group in outside.autoscaling.groups(cluster) if group.role is Role.CONTROL_PLANE]
     listed = {member.id for group in groups for member in group.members}
     fleet = [one for one in outside.ec2.fleet(cluster) if one.role is Role.CONTROL_PLANE or one.id in listed]
     etcd, asked = _ask(quorum.whom_to_ask(fleet, in_service=_in_service(groups)), outside)
     target_groups = {group.api_target_group for group in groups if group.api_target_group}
     health = known(lambda: {one: outside.load_balancing.health(one) for one in target_groups})
-    if isinstance(health, Unknown):
-        return etcd, asked, health
-    if isinstance(etcd, Etcd) and not quorum.lost(etcd):
-        pauses = known(lambda: (*outside.table.pauses(), *pauses_by_tags(groups, fleet, now)))
-        ended = {
-            one.id
-            for one in fleet
-            if one.state is InstanceState.TERMINATED
-            and not isinstance(pauses, Unknown)
-            and not any(pause.holds((cluster, one.group or "", one.id), now) for pause in pauses)
-        }
-        for target_group, targets in health.items():
-            for machine in sorted(ended & {one for one, state in targets.items() if state != "draining"}):
-                _take_out(machine, target_group, outside)
-    return etcd, asked, {machine: state for targets in health.values() for machine, state in targets.items()}
+    return AroundKubernetes(tuple(groups), tuple(fleet), etcd, asked, health)
+
+
+def _take_out_ended(around: AroundKubernetes, outside: Outside, cluster: str, *, now: datetime) -> None:
+    """Take out of the API's load balancer what EC2 says has ended.
+
+    Until that is done each request to the API server may end at a machine that is dead. With etcd's quorum lost not
+    even that is done, nor with a pause.
+    """
+    if isinstance(around.health, Unknown) or isinstance(around.etcd, Unknown) or quorum.lost(around.etcd):
+        return
+    pauses = known(lambda: (*outside.table.pauses(), *pauses_by_tags(around.groups, around.fleet, now)))
+    if isinstance(pauses, Unknown):
+        return
+    ended = {
+        one.id
+        for one in around.fleet
+        if one.state is InstanceState.TERMINATED
+        and not any(pause.holds((cluster, one.group or "", one.id), now) for pause in pauses)
+    }
+    for target_group, targets in around.health.items():
+        for machine in sorted(ended & {one for one, state in targets.items() if state != "draining"}):
+            _take_out(machine, target_group, outside)
 
 
 def _ask(machines: Sequence[InstanceId], outside: Outside) -> tuple[Etcd | Unknown, InstanceId | None]:
@@ -177,15 +204,7 @@ def _in_service(groups: list[Group]) -> frozenset[InstanceId]:
     return frozenset(member.id for group in groups for member in group.members if member.in_service)
 
 
-def put_together(
-    cluster: Cluster,
-    etcd: Etcd | Unknown,
-    asked: InstanceId | None,
-    registered: Mapping[InstanceId, str] | Unknown,
-    outside: Outside,
-    *,
-    now: datetime,
-) -> ControlPlane:
+def put_together(cluster: Cluster, around: AroundKubernetes, outside: Outside, *, now: datetime) -> ControlPlane:
     """Ask the API server whose etcd's members are, and the table what was begun."""
     machines = control_planes(cluster)
     nodes = [node for machine in machines if (node := cluster.nodes.get(machine))]
@@ -202,13 +221,13 @@ def put_together(
     )
     return ControlPlane(
         at=now,
-        etcd=etcd,
-        asked=asked,
-        ties=tie(etcd, cluster.etcd_pods, nodes, cluster.instances.values(), records=records, joins=joins),
+        etcd=around.etcd,
+        asked=around.asked,
+        ties=tie(around.etcd, cluster.etcd_pods, nodes, cluster.instances.values(), records=records, joins=joins),
         joined=joined,
         joining=frozenset(join.instance for join in joins if join.open),
-        registered=_targets(registered, lambda state: state != "draining"),
-        serving=_targets(registered, lambda state: state == "healthy"),
+        registered=_targets(around.registered, lambda state: state != "draining"),
+        serving=_targets(around.registered, lambda state: state == "healthy"),
         snapshot_at=known(outside.table.snapshot_at),
         admission=known(lambda: _admission(outside)),
     )

@@ -184,12 +184,16 @@ class Approve:
 
 @dataclass(frozen=True)
 class Admit:
-    """Write down, under the lease, that this machine and no other may join etcd now; `wanted` voters it makes then."""
+    """Write down, under the lease, that this machine and no other may join etcd now; `wanted` voters it makes then.
+
+    One that is `admitted` already has the time that it was given then: etcd is only read once more.
+    """
 
     instance: InstanceId
     asked: InstanceId
     wanted: int
     reason: str
+    admitted: bool = False
 
 
 @dataclass(frozen=True)
@@ -396,6 +400,12 @@ class Plan:
                 case Replace():
                     return Rung.REPLACE
         return None
+
+    @property
+    def only_notes(self) -> bool:
+        """Whether all that it changes is what is remembered of trouble."""
+        notes = NoteDoubt | ForgetDoubt | LookAgain | Heartbeat | AwaitQuorum
+        return all(isinstance(step, notes) for step in self.steps)
 
     @property
     def touches(self) -> bool:

@@ -38,7 +38,7 @@ class Cluster:
     announced: Mapping[InstanceId, Notice]
     scheduled: Mapping[InstanceId, tuple[ScheduledEvent, ...]] | Unknown
     renewals: Mapping[str, datetime] | Unknown = field(default_factory=dict)  # when each Node's lease was
-    doubts: tuple[Doubt, ...] = ()
+    doubts: Mapping[InstanceId, Doubt] = field(default_factory=dict)
     brakes: tuple[Brake, ...] = ()
     impairments: Mapping[InstanceId, tuple[Impairment, ...]] | Unknown = field(default_factory=dict)
     etcd_pods: tuple[EtcdPod, ...] | Unknown = ()
@@ -89,7 +89,7 @@ def read_cluster(outside: Outside, cluster: str, *, now: datetime) -> Cluster:
         announced={} if isinstance(announced, Unknown) else announced,
         scheduled=scheduled,
         renewals=renewals.result(),
-        doubts=() if isinstance(remembered, Unknown) else remembered,
+        doubts={} if isinstance(remembered, Unknown) else {doubt.instance: doubt for doubt in remembered},
         brakes=() if isinstance(braked, Unknown) else braked,
         etcd_pods=etcd_pods.result(),
         unread=unread,
@@ -133,10 +133,18 @@ def look_around(outside: Outside, cluster: str, group: Group | None, limits: Lim
     Raises RetryableError when they cannot all be seen: then nobody knows how many are in trouble.
     """
     seen = read_cluster(outside, cluster, now=now)
-    if seen.unread or isinstance(seen.renewals, Unknown):
-        raise RetryableError(seen.unread or str(seen.renewals))
+    return around_of(seen, outside, group, limits, now=now)
+
+
+def around_of(cluster: Cluster, outside: Outside, group: Group | None, limits: Limits, *, now: datetime) -> Around:
+    """Put together what holds repairs back: what is seen now, and brakes that still hold from before."""
+    if cluster.unread:
+        raise RetryableError(cluster.unread)
+    if isinstance(cluster.renewals, Unknown):
+        raise RetryableError(cluster.renewals.reason)
     refreshing = group is not None and outside.autoscaling.refreshing(group.name)
-    return Around(brakes(sightings(seen, now), limits, now), refreshing)
+    seen = brakes(sightings(cluster, now), limits, now)
+    return Around((*seen, *cluster.brakes), tuple(cluster.doubts.values()), refreshing)
 
 
 def _by_machine(joins: tuple[JoinRecord, ...]) -> Mapping[InstanceId, tuple[JoinRecord, ...]]:
@@ -160,8 +168,7 @@ def facts_of(machine: InstanceId, cluster: Cluster, name: str, now: datetime, fl
             (),
             frozenset(),
             cluster.joins.get(machine, ()),
-            doubts=cluster.doubts,
-            brakes=cluster.brakes,
+            doubt=cluster.doubts.get(machine),
         ),
         node=node or Absent(),
         renewed_at=_renewed_at(node, cluster),

@@ -22,7 +22,7 @@ from functions.remediate.outside import Outside
 from functions.remediate.plan import AT_ONCE, Plan
 from functions.remediate.planning import keep_hooks, make_plan
 from functions.remediate.reading import look_around
-from functions.remediate.telling import alert_once
+from functions.remediate.telling import alert_once, tell_if_it_lasts
 from functions.settings import Settings
 
 GIVE_UP_AFTER_TRIES = 6  # then the sweep, which comes every minute, takes over
@@ -178,4 +178,7 @@ def _record(look: Look, judgement: Judgement, outcome: Outcome, outside: Outside
         lifted_by = f" What would lift that: {refusal.lifted_by}." if refusal.lifted_by else ""
         text = f"{verdict.reason}. Not acted on: {refusal.reason}.{lifted_by} Regrow looks again by itself."
         key = f"refused#{refusal.about or look.machine}"
-        alert_once(outside, key, subject, text, now=now, within=ALERT_EVERY)
+        if refusal.may_pass:
+            tell_if_it_lasts(outside, key, subject, text, now=now, within=ALERT_EVERY)
+        else:
+            alert_once(outside, key, subject, text, now=now, within=ALERT_EVERY)

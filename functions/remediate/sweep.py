@@ -7,13 +7,15 @@ down healthy machines so that they are known again when EC2 has forgotten them. 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from functions.cluster import optout
 from functions.cluster.assess import Kind, Verdict, assess, too_few
 from functions.cluster.etcd import seems_ill
-from functions.cluster.facts import Absent, Facts, Fleet, Memory, Phase, Record
+from functions.cluster.facts import Absent, Facts, Fleet, Memory, Phase, Record, Unknown
 from functions.cluster.heed import heeded
 from functions.cluster.machine import Group, Instance, InstanceId, InstanceState, Node, Role
 from functions.cluster.policy import Policy
@@ -26,17 +28,16 @@ from functions.remediate.planning import make_plan
 from functions.remediate.plans.control_plane import needs_pass
 from functions.remediate.reading import Cluster, control_planes, facts_of, read_cluster, sightings
 from functions.remediate.reconcile import ALERT_EVERY, QUARANTINE_TOLD_EVERY
-from functions.remediate.telling import alert_once, tell_if_possible
+from functions.remediate.telling import alert_once, tell_if_it_lasts, tell_if_possible
 from functions.settings import Settings
 
 _SOON_AGAIN = timedelta(minutes=3)
 _REPORTED_FOR = timedelta(minutes=5)  # pressure comes and goes
 _NAMED = 20
+_KINDS_TOLD = 20
 OF_THE_CLUSTER = InstanceId("cluster")  # whose history is kept under this name
 _MISREAD_TOLD = 10
-_DEAD_FOR_A_PLACE = (
-    10  # sent in a minute for each place in flight: more of them than can be served would only ask again
-)
+_DEAD_FOR_A_PLACE = 10  # sent in a minute for each place in flight; more could not have their turn by the next
 _ETCD_EVERY_MIN = 30  # a look at etcd although nothing seems to be wrong: for snapshots, and what nobody knows of
 
 
@@ -68,6 +69,7 @@ def run_sweep(outside: Outside, settings: Settings, *, now: datetime) -> Sweep:
     for record in found.records:
         outside.table.remember(record)
     _hold(found.brakes, outside, settings, now=now)
+    _tell_blind(cluster, outside, settings, now=now)
     _tell_reported(cluster, outside, now=now)
     _resume_launches(cluster.groups, settings.cluster, outside, now=now)
     _approve_pending(outside)
@@ -95,41 +97,72 @@ def _tell_held(found: Sweep, outside: Outside, settings: Settings, *, now: datet
     alert_once(outside, "sweep-held", subject, found.held or "", now=now, within=ALERT_EVERY)
 
 
-def _hold(found: tuple[Brake, ...], outside: Outside, settings: Settings, *, now: datetime) -> None:
-    """Write down that machines of these scopes are left alone for now, and tell a person of all that is new at once.
+def _hold(brakes: tuple[Brake, ...], outside: Outside, settings: Settings, *, now: datetime) -> None:
+    """Write down which machines are left alone for now; a person is told once of all, not once for each of them.
 
-    What makes a zone dark makes its groups unwell, too, and is one thing to hear of.
+    One that cannot be written down is the next sweep's; who looks around at all machines sees it all the same.
     """
-    for brake in found:
-        outside.table.note_brake(brake)
-        outside.journal.count("brake")
-    said = {brake: f"refused#brake {brake.scope}" for brake in found}
-    new = [brake for brake in found if outside.table.first_time(said[brake], now=now, within=ALERT_EVERY)]
-    if not new:
-        return
-    subject = f"Machines of {settings.cluster} are in trouble and left alone: {', '.join(one.scope for one in new)}"
-    because = "\n".join(f"{brake.reason}; {brake.lifted_by}." for brake in new)
-    text = f"{because}\nNone of them is restarted, rebooted or replaced on a doubt."
+    new: list[Brake] = []
     try:
-        outside.alerts.alert(subject, text)
+        for brake in brakes:
+            outside.journal.count("brake")
+            outside.table.note_brake(brake)
+            if outside.table.first_time(_key_of(brake), now=now, within=ALERT_EVERY):
+                new.append(brake)
+        if new:
+            why = ". ".join(f"{brake.scope}: {brake.reason}; {brake.lifted_by}" for brake in new)
+            text = f"None of them is restarted, rebooted or replaced on a doubt. {why}."
+            subject = f"Machines of {settings.cluster} are in trouble and left alone: {new[0].scope}"
+            outside.alerts.alert(subject, text)
     except (RetryableError, ConfigurationError) as error:
-        for brake in new:
-            outside.table.unsay(said[brake])
-        outside.journal.tell("alert_failed", subject=subject, text=text, reason=str(error))
+        outside.journal.tell("brake_untold", scopes=[brake.scope for brake in brakes], reason=str(error))
         outside.journal.count("alert_failed")
+        for brake in new:
+            _if_possible(outside, partial(outside.table.unsay, _key_of(brake)))
         return
-    for brake in new:
-        outside.table.write_history(OF_THE_CLUSTER, now, {"brake": brake.scope, "reason": brake.reason, "then": text})
+    told: dict[str, object] = {
+        "brakes": {brake.scope: brake.reason for brake in new},
+        "then": "they let go by themselves",
+    }
+    if new:
+        _if_possible(outside, partial(outside.table.write_history, OF_THE_CLUSTER, now, told))
+
+
+def _if_possible(outside: Outside, write: Callable[[], object]) -> None:
+    try:
+        write()
+    except (RetryableError, ConfigurationError) as error:
+        outside.journal.tell("record_failed", machine=OF_THE_CLUSTER, reason=str(error))
+
+
+def _key_of(brake: Brake) -> str:
+    """The same as of a machine that is refused by it."""
+    return f"refused#brake {brake.scope}"
+
+
+def _tell_blind(cluster: Cluster, outside: Outside, settings: Settings, *, now: datetime) -> None:
+    """Without the leases nobody is in trouble as far as we see, and nothing else of the sweep misses them."""
+    if isinstance(cluster.renewals, Unknown) and not cluster.unread:
+        subject = f"The kubelets of {settings.cluster} are not heard"
+        text = (
+            f"{cluster.renewals.reason}. As long as that is so no silent machine is found or repaired. The right to "
+            "read Leases is in infra/kubernetes/remediate.yaml."
+        )
+        tell_if_it_lasts(outside, "leases-unread", subject, text, now=now, within=ALERT_EVERY)
+        outside.journal.count("leases_unread")
 
 
 def _tell_reported(cluster: Cluster, outside: Outside, *, now: datetime) -> None:
-    """What is reported of Nodes (pressure, a read-only disk, …) is for a person: one alert a day for each kind."""
+    """What is reported of Nodes (pressure, a read-only disk, …) is for a person: one alert a day for each kind.
+
+    Not all at once: who has root on a machine may invent kinds.
+    """
     lasting: defaultdict[str, list[str]] = defaultdict(list)
     for machine, node in sorted(cluster.nodes.items()):
         for condition in reported(node):
             if condition.since and now - condition.since >= _REPORTED_FOR:
                 lasting[condition.type].append(f"{machine} since {condition.since:%FT%TZ}: {condition.message}")
-    for kind, machines in lasting.items():
+    for kind, machines in sorted(lasting.items())[:_KINDS_TOLD]:
         more = f"\nand {len(machines) - _NAMED} more" if len(machines) > _NAMED else ""
         text = "\n".join(machines[:_NAMED]) + f"{more}\nNothing is done about a machine because of this alone."
         tell_if_possible(outside, f"condition#{kind}", f"{kind} is reported", text, now=now, within=timedelta(days=1))
@@ -212,7 +245,7 @@ def find_work(cluster: Cluster, name: str, policy: Policy, *, now: datetime, max
         facts = replace(seen, notice=heeded(seen, policy))
         if machine in control_plane:
             verdict = assess(facts, Role.CONTROL_PLANE)
-            if verdict.kind is Kind.DOUBTFUL and _is_braked(verdict, facts, (*braked, *cluster.brakes)):
+            if machine not in cluster.cases and _is_braked(verdict, facts, (*braked, *cluster.brakes)):
                 continue
             if because is None and needs_pass(facts, verdict, policy.repair):
                 because = f"{machine} is {verdict.kind.value}: {verdict.reason}"
@@ -220,7 +253,7 @@ def find_work(cluster: Cluster, name: str, policy: Policy, *, now: datetime, max
                 records.append(record)
             continue
         verdict = assess(facts)
-        if verdict.kind is Kind.DOUBTFUL and _is_braked(verdict, facts, (*braked, *cluster.brakes)):
+        if machine not in cluster.cases and _is_braked(verdict, facts, (*braked, *cluster.brakes)):
             continue
         reason = _needs_pass(verdict, facts, cluster, policy)
         waiting += bool(reason and verdict.kind is Kind.DEAD and machine not in cluster.cases)
@@ -235,6 +268,9 @@ def find_work(cluster: Cluster, name: str, policy: Policy, *, now: datetime, max
 
 
 def _is_braked(verdict: Verdict, facts: Facts, held: tuple[Brake, ...]) -> bool:
+    """Whether nothing can come of a look at a machine in trouble."""
+    if verdict.kind is not Kind.DOUBTFUL:
+        return False
     zone = facts.instance.zone if isinstance(facts.instance, Instance) else ""
     return any(brake.holds(verdict.group.name if verdict.group else None, zone, facts.at) for brake in held)
 

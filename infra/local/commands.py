@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import textwrap
@@ -14,8 +15,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from infra.deployment.failure import DeploymentError
 from infra.local import cluster
 from infra.local.building.tools import SetupError
+from infra.local.drills.acts import invoke_drill
 from infra.local.drills.command import drill
 from infra.local.drills.kinds import KINDS
+from infra.local.explaining import as_text
 from infra.local.host.probe import UnfitHostError
 from infra.local.linux.cgroups import CgroupError
 from infra.local.machines.image_store import ImageStoreError
@@ -60,6 +63,13 @@ def down(arguments: argparse.Namespace) -> int:
 def status(arguments: argparse.Namespace) -> int:
     world = World.find(arguments.world)
     print(world_status.as_json(world) if arguments.output == "json" else world_status.as_table(world))
+    return 0
+
+
+def explain(arguments: argparse.Namespace) -> int:
+    request = {"do": "explain", **({"machine": arguments.machine} if arguments.machine else {})}
+    said = invoke_drill(cluster.enter(World.find(arguments.world)), request)
+    print(json.dumps(said, indent=2) if arguments.output == "json" else as_text(said))
     return 0
 
 
@@ -113,6 +123,11 @@ def _status_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", default="table", choices=["table", "json"])
 
 
+def _explain_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("machine", nargs="?", help="its instance id (default: every machine of the cluster)")
+    _status_arguments(parser)
+
+
 def _shell_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("argv", nargs="*", help="a command instead of the prompt (after --)")
 
@@ -129,6 +144,7 @@ COMMANDS = (
     ),
     Command("down", "stop a world; its logs stay", down),
     Command("status", "what runs in a world", status, _status_arguments),
+    Command("explain", "what Regrow would do now, and why; it does nothing", explain, _explain_arguments),
     Command("clean", "stop and remove every world, and all that crashed ones left", remove_all, of_one_world=False),
     Command("shell", "a prompt inside a world, with kubectl and the AWS endpoint set", shell, _shell_arguments),
     Command("exec", "run something in a machine", run_in_machine, _exec_arguments),

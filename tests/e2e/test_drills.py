@@ -123,17 +123,17 @@ def test_a_host_that_dies_in_silence_is_replaced(scene: Scene) -> None:
     assert scene.cluster.workers()["Tags"] == tags
 
 
+def test_a_machine_without_a_network_is_replaced_when_nothing_helps(scene: Scene) -> None:
+    record = drill(scene, "cut-off")
+    assert_in_order(record, "restarted", "rebooted", "replaced", "terminated", "tainted", "node_gone", "closed")
+
+
 def test_a_frozen_kubelet_is_started_again_and_nothing_else(scene: Scene) -> None:
     workers = scene.workers()
     record = drill(scene, "frozen")
     assert_in_order(record, "restarted", "heard")
     assert not {"rebooted", "replaced", "cordoned", "evicted", "launched"} & set(record["milestones"])
     assert scene.workers() == workers
-
-
-def test_a_machine_without_a_network_is_replaced_when_nothing_helps(scene: Scene) -> None:
-    record = drill(scene, "cut-off")
-    assert_in_order(record, "restarted", "rebooted", "replaced", "terminated", "tainted", "node_gone", "closed")
 
 
 def test_launches_that_never_join_are_given_up_until_the_fault_is_mended(scene: Scene) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -144,6 +144,14 @@ def test_an_attachment_is_found_by_the_node_that_it_names(scene: Scene, kubernet
             scene.storage.delete_volume_attachment(name)
 
 
+def test_a_kubelets_lease_says_when_it_was_heard(scene: Scene, kubernetes: KubernetesEdge) -> None:
+    heard = kubernetes.renewals()
+    assert set(heard) >= set(scene.nodes())
+    assert datetime.now(UTC) - heard[scene.workers()[0]] < timedelta(seconds=40)
+    assert isinstance(kubernetes.renewed_at(scene.workers()[0]), datetime)
+    assert kubernetes.renewed_at("e2e-nobody") == Absent()
+
+
 FORBIDDEN: dict[str, Callable[[Any, str], Any]] = {
     "read Secrets": lambda core, _: core.list_secret_for_all_namespaces(),
     "read ConfigMaps": lambda core, _: core.list_config_map_for_all_namespaces(),
@@ -156,6 +164,10 @@ FORBIDDEN: dict[str, Callable[[Any, str], Any]] = {
     ),
     "change RBAC": lambda core, _: client.RbacAuthorizationV1Api(core.api_client).delete_cluster_role(
         "regrow:remediate"
+    ),
+    "read other leases": lambda core, _: client.CoordinationV1Api(core.api_client).list_namespaced_lease("kube-system"),
+    "renew a lease": lambda core, worker: client.CoordinationV1Api(core.api_client).patch_namespaced_lease(
+        worker, "kube-node-lease", {"spec": {"renewTime": None}}
     ),
     "approve certificates": lambda core, _: client.CertificatesV1Api(
         core.api_client

@@ -49,6 +49,19 @@ def test_a_message_that_can_never_be_read_goes_to_the_dead_letters_and_blocks_no
         assert passes.lines(machine=one) == []
 
         wait_for("the pass behind", lambda: bool(passes.lines(machine=one)), within_s=30)
+    look = Look(InstanceId(other), "a pass that failed too often").to_json()
+    scene.client("sqs").send_message(
+        QueueUrl=scene.queue_url("pass-dead.fifo"), MessageBody=look, MessageGroupId=other, MessageDeduplicationId="1"
+    )
+    shown = {letter["body"]: letter["stays"] for letter in scene.ask({"do": "dead-letters"})["dead_letters"]}
+    assert shown[look] is None
+    assert shown["not a look"].startswith("the message is not JSON")
+    said = scene.ask({"do": "put-back"})
+    assert [letter["machines"] for letter in said["put_back"] if letter["body"] == look] == [[other]]
+    assert len({letter["id"] for letter in said["put_back"]}) == len(said["put_back"])
+    assert [letter["body"] for letter in said["left"]] == ["not a look"]
+    put_back = {"machine": other, "because": "a pass that failed too often"}
+    wait_for("the pass that was put back", lambda: bool(passes.lines(**put_back)), within_s=10)
     assert scene.dead_letters() == [(one, "not a look")]
     assert {line["verdict"] for line in passes.lines(message="pass")} == {"healthy"}
 

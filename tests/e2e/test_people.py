@@ -62,12 +62,18 @@ def test_a_dry_run_and_an_explanation_touch_nothing(scene: Scene) -> None:
     would = scene.ask({"do": "drill", "dry_run": True})
     explained = scene.ask({"do": "explain", "machine": would["machine"]})
     control_plane = scene.ask({"do": "explain", "machine": scene.control_plane()})
+    whole = scene.ask({"do": "explain"})
 
     assert would["would"] == "drill"
     assert would["group"] == scene.cluster.worker_group
     assert would["machine"] in scene.workers()
     assert (explained["verdict"], explained["plan"], explained["unknown"]) == ("healthy", [], [])
-    assert control_plane["verdict"] == "held"
+    assert (control_plane["verdict"], control_plane["plan"], control_plane["refused"]) == ("healthy", [], None)
+    (tied,) = control_plane["control_plane"]["ties"]
+    assert (tied["instance"], tied["member"]["answers"]) == (scene.control_plane(), True)
+    shown = {line["machine"]: (line["verdict"], line["planned"]) for line in whole["machines"]}
+    assert shown == dict.fromkeys([scene.control_plane(), *scene.workers()], ("healthy", []))
+    assert (whole["held"], whole["open_cases"], whole["pauses"], whole["in_flight"]) == (None, [], [], [])
     assert scene.state_of(would["machine"]) == "running"
     assert see_cluster(scene) == before
     assert [line for line in passes.lines(message="pass") if line["steps"]] == []

@@ -11,7 +11,7 @@ from threading import Barrier
 
 import pytest
 
-from functions.cluster.machine import InstanceId, InstanceState, Pod
+from functions.cluster.machine import InstanceId, InstanceState, Pod, Transition
 from functions.errors import ConfigurationError, RegrowError, RetryableError
 from functions.messages import CONTROL_PLANE as LINE
 from functions.messages import Look
@@ -925,3 +925,26 @@ def test_a_replacement_that_is_refused_gets_nothing_and_leaves_etcd_as_it_is() -
     world.refused.clear()
     run_for(world, timedelta(minutes=12))
     assert_whole(world)
+
+
+def test_a_replacement_with_an_older_kubeadm_is_told_held_until_its_deadline_and_given_up_for_the_next_one() -> None:
+    older = "its image ami-1 has Kubernetes v1.35.9, the API server v1.36.3; the group needs an image of v1.36"
+    world = a_death()
+    world.refused = {machine(0xD0 + number): older for number in range(16)}
+    run_for(world, timedelta(minutes=7))
+    (first,) = replacements(world)
+    ((subject, text),) = world.alerts
+    assert subject == f"{first} may not join"
+    assert older in text
+    assert world.admission
+    assert world.admission.instance == first
+    assert {member.name for member in world.etcd.values()} == {SECOND, THIRD}
+    assert world.hooks_end[first, Transition.LAUNCHING] > world.now + timedelta(minutes=9), "its hook is kept"
+    world.refused = {first: older}  # the next one has a newer image
+    run_for(world, timedelta(minutes=5))
+    assert [whom for what, whom in world.effects if what == "abandon launch"] == [first]
+    assert f"{first} never joined" in [subject for subject, _ in world.alerts]
+    assert_whole(world)
+    assert first not in replacements(world)
+    assert ("mint", first) not in world.effects
+    assert ("hook ran out", first) not in world.effects

@@ -182,7 +182,8 @@ def _arriving(verdict: Verdict, facts: Facts, seen: ControlPlane, snapshot_every
         wait = _not_now(verdict, facts, seen)
         if wait or seen.asked is None:
             return (*heartbeats(verdict, facts), _at_the_gate(facts, wait or "nobody answers for etcd"))
-        admit = Admit(facts.id, seen.asked, len(seen.joined) + 1, "etcd is whole, and it is its turn")
+        turn = "etcd is whole, and it is its turn"
+        admit = Admit(facts.id, seen.asked, len(seen.joined) + 1, turn, admitted=until != _NEVER)
         certificates = UploadCertificates(facts.id, seen.asked, "it joins with them")
         steps = _before(steps, (Mint,), (admit, certificates))
     lacks = _not_whole(verdict, facts, seen, member) if _joins(steps) else None
@@ -222,7 +223,10 @@ def _needed(facts: Facts, seen: ControlPlane) -> str | None:
         return f"unknown: {seen.unknown}"
     if seen.joining:
         return f"{', '.join(sorted(seen.joining))} is joining"
-    if (member := seen.member_of.get(facts.id)) and (reason := quorum.may_remove(seen.etcd, member, dead=True)):
+    member = seen.member_of.get(facts.id)
+    if member is None:
+        return "it is not known which member of etcd is its own"
+    if reason := quorum.may_be_down(seen.etcd, member):
         return reason
     if isinstance(seen.serving, Unknown):
         return f"unknown: {seen.serving.reason}"

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from functions.cluster.assess import Verdict
 from functions.cluster.doubt import WELL_FOR, Doubt, Repair, Rung, Trouble, next_rung, repair_of
-from functions.cluster.facts import Facts
+from functions.cluster.facts import Facts, Unknown
 from functions.remediate.plan import (
     LATER,
     ForgetDoubt,
@@ -35,7 +35,7 @@ def doubtful(verdict: Verdict, facts: Facts, default: Repair) -> tuple[Step, ...
     known = facts.doubt
     doubt = known or Doubt(facts.id, group.name, trouble.since)
     if doubt.calm_since:
-        doubt = Doubt(facts.id, group.name, doubt.since, doubt.tried)
+        doubt = Doubt(facts.id, group.name, trouble.since, doubt.tried)
     noted = (NoteDoubt(doubt, f"it is in trouble: {trouble}"),) if doubt != known else ()
     repair = repair_of(group, default)
     due = next_rung(trouble, doubt, repair)
@@ -51,8 +51,8 @@ def doubtful(verdict: Verdict, facts: Facts, default: Repair) -> tuple[Step, ...
 def calm(facts: Facts) -> tuple[Step, ...]:
     """Return what becomes of the doubt about a machine that is well."""
     doubt = facts.doubt
-    if doubt is None:
-        return ()
+    if doubt is None or isinstance(facts.renewed_at, Unknown):
+        return ()  # whether it is well is not known
     if doubt.calm_since is None:
         since = Doubt(doubt.instance, doubt.group, doubt.since, doubt.tried, calm_since=facts.at)
         return (NoteDoubt(since, "it is well again"),)

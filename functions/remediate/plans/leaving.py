@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from functions.cluster.assess import Verdict
+from functions.cluster.doubt import repair_of
 from functions.cluster.draining import DrainPolicy, Overdue
 from functions.cluster.facts import Facts, Unknown
 from functions.cluster.machine import Instance, InstanceState, Node, Pod, Transition
 from functions.cluster.notice import Cause
 from functions.cluster.policy import Policy, Rebalance
-from functions.cluster.trouble import is_silent
+from functions.cluster.trouble import silent_for
 from functions.remediate.plan import (
     AT_ONCE,
     LATER,
@@ -92,11 +93,16 @@ def leaving(verdict: Verdict, facts: Facts, policy: Policy) -> tuple[Step, ...]:
         return (*steps, LookAgain(AT_ONCE, "it is closed for new work, now it is drained"))
 
     if node and since and times:
-        if wait := _requests_end(facts, times):
+        unheard = silent_for(facts) >= repair_of(group, policy.repair).silent_after
+        if not unheard and (wait := _requests_end(facts, times)):
             return (*steps, LookAgain(SOON, wait))
         if isinstance(facts.pods, Unknown):
             return (*steps, LookAgain(LATER, facts.pods.reason))
-        drained = _drained(node, facts.pods, since, times, verdict, facts, policy.drain)
+        over = times.ends_at is not None and facts.at >= times.ends_at
+        if unheard and not over:
+            drained = _unheard(node, facts.pods, since, times, verdict, facts, policy.drain)
+        else:
+            drained = _drained(node, facts.pods, since, times, verdict, facts, policy.drain)
         if drained and isinstance(drained[-1], LookAgain):
             return (*steps, *drained)
         if any(isinstance(step, Release) for step in drained):
@@ -122,8 +128,6 @@ def _drained(
 ) -> tuple[Step, ...]:
     """The steps that empty it, with a look again at their end while pods are waited for, or the release in the end."""
     over = times.ends_at is not None and facts.at >= times.ends_at
-    if is_silent(facts) and not over:
-        return _unheard(node, pods, times, verdict, facts, policy)
     overdue = over or (times.deletes_from is not None and facts.at >= times.deletes_from)
     in_order = not _ends(facts) and (times.order_until is None or facts.at < times.order_until)
     drain = drain_of(pods, policy, overdue=overdue, at=facts.at, since=node.closed_since(facts.at), in_order=in_order)
@@ -143,7 +147,13 @@ def _drained(
 
 
 def _unheard(
-    node: Node, pods: tuple[Pod, ...], times: Times, verdict: Verdict, facts: Facts, policy: DrainPolicy
+    node: Node,
+    pods: tuple[Pod, ...],
+    since: datetime,
+    times: Times,
+    verdict: Verdict,
+    facts: Facts,
+    policy: DrainPolicy,
 ) -> tuple[Step, ...]:
     """Nothing ends on a machine whose kubelet is silent: its pods are evicted so that others start, not waited for."""
     drain = drain_of(pods, policy, overdue=False, at=facts.at, in_order=False)
@@ -151,10 +161,10 @@ def _unheard(
     left = tuple(dict.fromkeys((*drain.released, *drain.awaited)))
     if not left:
         return emptying
-    why = f"its kubelet has been silent since {facts.renewed_at:%H:%M:%SZ}, and {_pods(left)} not gone"
+    why = f"its kubelet has been silent for {silent_for(facts)}, and {_pods(left)} not gone"
     if verdict.waits(Transition.TERMINATING) and verdict.group is not None:
         return (*emptying, Release(facts.id, why, held=True))
-    return (*emptying, LookAgain(_pace(times, facts.at, facts), why))
+    return (*emptying, LookAgain(_pace(times, since, facts), why))
 
 
 def times_of(verdict: Verdict, since: datetime, policy: DrainPolicy, at: datetime) -> Times:
@@ -186,7 +196,7 @@ def _serving(verdict: Verdict, facts: Facts) -> tuple[str, ...]:
 
 def _requests_end(facts: Facts, times: Times) -> str | None:
     """Say which load balancers still let its requests end; None when none does, or no more time may go into that."""
-    if facts.at >= times.requests_until or _ends(facts) or is_silent(facts):
+    if facts.at >= times.requests_until or _ends(facts):
         return None
     if isinstance(facts.targets, Unknown):
         return facts.targets.reason

@@ -50,12 +50,14 @@ def move_leader(step: MoveLeader, outside: Outside) -> Unchanged | None:
     return None
 
 
-def admit(step: Admit, outside: Outside, *, at: datetime, join_deadline: timedelta) -> Waiting | None:
+def admit(step: Admit, outside: Outside, *, at: datetime, join_deadline: timedelta) -> Waiting | Unchanged | None:
     with _lease(f"admit {step.instance}", outside, at):
         etcd = outside.commands.etcd(step.asked)
         joined_before = any(member.name == step.instance for member in etcd.members)
         if not joined_before and (reason := quorum.may_admit(etcd, wanted=step.wanted)):
             return Waiting(f"it waits until etcd is whole: {reason}", SOON)
+        if step.admitted:
+            return Unchanged()
         if not outside.table.admit(Admission(step.instance, at + join_deadline + MINTED_WITHIN, at), now=at):
             return Waiting("another machine is admitted", SOON)
     return None

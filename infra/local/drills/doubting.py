@@ -32,7 +32,7 @@ RUNGS = (RESTART, REBOOT, REPLACE)
 
 TAG = "regrow:"
 SOON = {"impaired-after": "5", "silent-after": "25"}
-GENTLE = "restart=5 reboot=15 replace"
+GENTLE = "restart=5 reboot=8 replace"
 """Longer than a reboot takes here, and no longer than it must be for a drill."""
 
 LEASES = "kube-node-lease"
@@ -64,6 +64,12 @@ def policy(cluster: Cluster, wanted: Mapping[str, str]) -> Iterator[None]:
             autoscaling.create_or_update_tags(Tags=tagged(had))
         if more := names - had.keys():
             autoscaling.delete_tags(Tags=tagged(dict.fromkeys(more, "")))
+
+
+def forget_tries(cluster: Cluster, machine: str) -> None:
+    """What was tried on it in an earlier drill counts no more, as it would not after ten minutes of health."""
+    key = {"pk": {"S": "doubt"}, "sk": {"S": machine}}
+    cluster.client("dynamodb").delete_item(TableName=f"regrow-{cluster.name}", Key=key)
 
 
 @dataclass
@@ -128,6 +134,7 @@ def _fail(
     cluster, timeline, news = stage.cluster, stage.timeline, stage.news
     with storage_driver(cluster), ledger(cluster) as kept, policy(cluster, tags):
         writer, victim = writer_of(cluster)
+        forget_tries(cluster, victim)
         before, ends = before_kill(stage.witness, victim), Ends(victim)
         moves = Moves(timeline, before, attached={victim})
         news.about(before)
@@ -230,6 +237,7 @@ def freeze_a_kubelet(stage: Stage) -> Played:
     """Its process is stopped; machine, container runtime and pods are well."""
     cluster, timeline, news = stage.cluster, stage.timeline, stage.news
     machine = min(machine for machine, state in cluster.members()[0].items() if state == "InService")
+    forget_tries(cluster, machine)
     before, watcher, leases = before_kill(stage.witness, machine), Watcher(machine), Leases.of(cluster)
     watcher.begin(stage.witness.pods.values())
     news.about(before)

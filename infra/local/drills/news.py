@@ -31,14 +31,8 @@ _OF_THE_ONE_THAT_GOES = {
 }
 _OF_THOSE_THAT_COME = {"pending": "launched", LAUNCH_ACTION: "hook", LAUNCHED: "in_service", NOT_LAUNCHED: "abandoned"}
 
-_OF_STEPS = {
-    "CloseCase": "closed",
-    "SuspendLaunch": "suspended",
-    "RestartService": "restarted",
-    "Reboot": "rebooted",
-    "Replace": "replaced",
-}
-DOUBTFUL = "doubtful"
+_OF_STEPS = {"CloseCase": "closed", "SuspendLaunch": "suspended"}
+_OF_DOUBTS = {"NoteDoubt": "noticed", "RestartService": "restarted", "Reboot": "rebooted", "Replace": "replaced"}
 
 Query = Callable[[str], list[dict[str, Any]]]
 
@@ -158,6 +152,8 @@ class News:
         self.histories[machine].append({"at": at, **entry})
         for step in entry.get("steps", ()):
             milestone = _OF_STEPS.get(step["step"])
+            if machine == self._before.victim:
+                milestone = milestone or _OF_DOUBTS.get(step["step"])
             done_at = datetime.fromisoformat(step["at"])
             self._timeline.add(done_at, "step", f"{machine} {step['step']}: {step['reason']}", milestone=milestone)
         if "gave_up" in entry:
@@ -165,8 +161,7 @@ class News:
         if "verdict" in entry:
             then = f", then: {entry['then']}" if entry.get("then") else ""
             what = f"{machine} {entry['verdict']} ({entry['reason']}){then}"
-            noticed = "noticed" if entry["verdict"] == DOUBTFUL else None
-            self._timeline.add(datetime.fromisoformat(at), "pass", what, milestone=noticed)
+            self._timeline.add(datetime.fromisoformat(at), "pass", what)
 
     def _on_node(self, name: str, at: datetime, before: Any, after: Any) -> None:
         of_victim, comes = name == self._before.victim, name not in self._known

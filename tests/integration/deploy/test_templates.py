@@ -165,7 +165,7 @@ def who_may(action: str) -> set[str]:
         ("autoscaling:CreateOrUpdateTags", {"RemediateRole"}),
         ("autoscaling:TerminateInstanceInAutoScalingGroup", {"RemediateRole"}),
         ("ec2:RebootInstances", {"RemediateRole"}),
-        ("ssm:SendCommand", {"RemediateRole"}),
+        ("ssm:SendCommand", {"RemediateRole", "DrillRole"}),
         ("autoscaling:DeleteTags", {"SweepRole"}),
         ("elasticloadbalancing:DeregisterTargets", {"RemediateRole"}),
         ("ec2:GetConsoleOutput", {"RemediateRole"}),
@@ -197,8 +197,12 @@ def partitions(role: str, *, writing: bool) -> set[str]:
     ("role", "may_write", "may_read"),
     [
         ("IntakeRole", set(), set()),
-        ("RemediateRole", {"case", "flight", "machine", "said", "abandoned", "control-plane", "history#*"}, {"*"}),
-        ("SweepRole", {"machine", "said", "abandoned"}, {"*"}),
+        (
+            "RemediateRole",
+            {"case", "flight", "machine", "said", "abandoned", "control-plane", "doubt", "history#*"},
+            {"*"},
+        ),
+        ("SweepRole", {"machine", "said", "abandoned", "brake", "history#cluster"}, {"*"}),
         ("DrillRole", {"pause"}, {"*"}),
         ("MintRole", {"join"}, {"join", "approval", "control-plane"}),
         ("ApproveRole", {"approval", "key"}, {"join", "approval", "key", "machine"}),
@@ -234,6 +238,21 @@ def resources_of(role: str, action: str) -> list[str]:
 def test_each_function_reads_its_own_identity_and_no_bundle(role: str, parameters: list[str]) -> None:
     begin = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter/regrow/${ClusterName}/"
     assert resources_of(role, "ssm:GetParameter") == [begin + parameter for parameter in parameters]
+
+
+def test_who_only_explains_may_have_etcd_looked_at_and_nothing_done_to_it() -> None:
+    begin = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:document/regrow-${ClusterName}-"
+    machines = "arn:${AWS::Partition}:ec2:${AWS::Region}:${AWS::AccountId}:instance/*"
+    assert resources_of("DrillRole", "ssm:SendCommand") == [f"{begin}etcd-members", machines]
+    assert resources_of("RemediateRole", "ssm:SendCommand") == [
+        f"{begin}control-plane", f"{begin}etcd-members", f"{begin}machine", machines,
+    ]  # fmt: skip
+
+
+def test_who_puts_dead_letters_back_takes_from_no_other_queue() -> None:
+    for action in ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"):
+        assert resources_of("DrillRole", action) == ["PassDeadQueue.Arn", "InboxDeadQueue.Arn"]
+    assert resources_of("DrillRole", "sqs:SendMessage") == ["PassQueue.Arn", "InboxQueue.Arn"]
 
 
 def test_passes_call_the_minter_and_the_approver_and_the_sweep_the_approver_alone() -> None:
@@ -293,6 +312,8 @@ CALLS: dict[str, set[str]] = {
         *("elasticloadbalancing:DescribeTargetHealth", "elasticloadbalancing:DescribeInstanceHealth"),
         *("dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:DeleteItem"),
         *("ssm:GetParameter", "kms:Decrypt"),
+        *("ssm:SendCommand", "ssm:GetCommandInvocation", "ec2:DescribeSpotInstanceRequests"),
+        *("sqs:SendMessage", "sqs:ChangeMessageVisibility"),
     },
     "MintRole": {
         *("ec2:DescribeInstances", "ec2:DescribeImages"),
@@ -516,7 +537,7 @@ def test_a_control_plane_waits_for_regrow_on_its_way_in_and_out() -> None:
 
 def test_a_command_on_a_control_plane_is_one_of_the_programs_actions_and_nothing_for_a_shell() -> None:
     content = resources(TEMPLATES[0])["ControlPlaneDocument"]["Properties"]["Content"]
-    assert set(content["parameters"]["action"]["allowedValues"]) == set(ACTIONS)
+    assert set(content["parameters"]["action"]["allowedValues"]) == set(ACTIONS) - {"members"}
     for name in ("first", "second"):
         form = content["parameters"][name]["allowedPattern"]
         assert re.fullmatch(form, "arn:aws:ec2:us-east-1:123456789012:instance/i-0123456789abcdef0")
@@ -553,13 +574,20 @@ def test_a_doubtful_machine_is_touched_only_where_it_is_the_clusters() -> None:
     assert replaced["Condition"] == {"StringEquals": {"autoscaling:ResourceTag/regrow:cluster": "ClusterName"}}
     documents, machines = [s for s in statements("RemediateRole") if "ssm:SendCommand" in named(s, "Action")]
     begin = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:document/regrow-${ClusterName}-"
-    assert documents["Resource"] == [f"{begin}control-plane", f"{begin}machine"]
+    assert documents["Resource"] == [f"{begin}control-plane", f"{begin}etcd-members", f"{begin}machine"]
     assert machines["Condition"] == {"StringEquals": {"ssm:resourceTag/regrow:cluster": "ClusterName"}}
 
 
 def test_of_leases_only_those_of_nodes_are_readable() -> None:
     (role,) = [d for d in manifests() if any("leases" in rule["resources"] for rule in d.get("rules", []))]
     assert (role["kind"], role["metadata"]["namespace"]) == ("Role", "kube-node-lease")
+
+
+def test_the_command_that_only_looks_takes_no_word_from_anybody() -> None:
+    content = resources(TEMPLATES[0])["EtcdMembersDocument"]["Properties"]["Content"]
+    (step,) = content["mainSteps"]
+    assert step["inputs"]["runCommand"] == ["exec python3 /opt/regrow/node/etcd.py members"]
+    assert "parameters" not in content
 
 
 def test_snapshots_are_encrypted_kept_for_a_month_and_never_public() -> None:

@@ -60,3 +60,14 @@ def test_a_parameter_that_holds_something_else_is_named(clients: Clients, conten
     clients("ssm").put_parameter(Name=PARAMETER, Type="SecureString", Value=content)
     with pytest.raises(ConfigurationError, match=f"the parameter {PARAMETER} does not hold a kubeconfig"):
         read_credentials(clients("ssm"), PARAMETER)
+
+
+def test_a_subject_that_sns_would_not_take_is_still_told(clients: Clients) -> None:
+    """A machine may report any condition of its Node, and names of those are in subjects."""
+    sns, (_, inbox) = clients("sns"), queue_urls(clients)
+    topic = sns.create_topic(Name="regrow-drill")["TopicArn"]
+    inbox_arn = clients("sqs").get_queue_attributes(QueueUrl=inbox, AttributeNames=["QueueArn"])["Attributes"]
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=inbox_arn["QueueArn"])
+    AlertsEdge(sns, topic_arn=topic).alert("Disk\nPressure\u00e9\x00 is reported", "text")
+    (message,) = received(clients, inbox)
+    assert json.loads(message["Body"])["Subject"] == "Disk?Pressure?? is reported"

@@ -255,7 +255,9 @@ def test_a_sweep_finds_a_dead_worker_that_no_event_told_of(account: Account, api
 
 def test_a_drill_terminates_one_worker_of_a_whole_cluster(account: Account, api_server: Server) -> None:
     one, other = sorted(a_group(account.clients))
-    api_server.answers[:] = [answer_json({"metadata": {}, "items": [node_json(one), node_json(other)]})]
+    nodes = answer_json({"metadata": {}, "items": [node_json(one), node_json(other)]})
+    lease = answer_json({"metadata": {}, "spec": {}})
+    api_server.answers[:] = [nodes, answer_json(node_json(one)), lease] * 2
     assert account.invoke("drill", sample("drill-dry-run"))["machine"] == one
     assert account.invoke("drill", sample("drill"))["did"] == "drill"
     described = account.clients("ec2").describe_instances(InstanceIds=[one, other])["Reservations"]
@@ -289,6 +291,20 @@ def test_explain_tells_of_a_pause_that_refuses(account: Account, api_server: Ser
     said = account.invoke("drill", {"do": "explain", "machine": victim})
     assert said["verdict"] == "dead"
     assert said["refused"].startswith("drill is paused until")
+
+
+def test_explain_of_the_cluster_tells_of_each_machine(account: Account, api_server: Server) -> None:
+    victim, other = map(InstanceId, a_group(account.clients))
+    account.clients("ec2").terminate_instances(InstanceIds=[victim])
+    account.table.pause(pause(victim, minutes=10**6))
+    api_server.answers[:] = [answer_json({"metadata": {}, "items": [node_json(victim), node_json(other)]})]
+    said = account.invoke("drill", sample("explain-cluster"))
+    lines = {line["machine"]: line for line in said["machines"]}
+    assert (lines[other]["verdict"], lines[victim]["verdict"]) == ("healthy", "dead")
+    assert lines[victim]["refused"].startswith(f"{victim} is paused until")
+    assert [one["of"] for one in said["pauses"]] == [victim]
+    assert (account.looks(), account.table.cases()) == ([], ())
+    assert len(api_server.requests) == 3, "Nodes, Leases and etcd's pods, a page each"
 
 
 @pytest.mark.parametrize("function", ["intake", "remediate", "sweep", "drill"])

@@ -146,9 +146,9 @@ def test_the_members_are_read_whole() -> None:
         stray_alarms=("CORRUPT of a9, no member now",),
     )
     assert asked(server) == {
-        "DocumentName": "regrow-drill-control-plane",
+        "DocumentName": "regrow-drill-etcd-members",
         "InstanceIds": [ONE],
-        "Parameters": {"action": ["members"]},
+        "Parameters": {},
         "TimeoutSeconds": 30,
     }
 
@@ -426,3 +426,42 @@ def test_an_answer_that_lacks_what_it_must_say_is_an_error_that_does_not_repeat_
     with machine_answering(SENT, ended(output)) as (edge, _, _), wrong as raised:
         call(edge)
     assert "c2VjcmV0" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("service", "unit"), [("kubelet", "kubelet"), ("runtime", "containerd")])
+def test_any_machine_restarts_what_hangs_by_the_document_for_all(service: str, unit: str) -> None:
+    with machine_answering(SENT, ended({"restarted": unit})) as (edge, server, _):
+        edge.restart(ONE, service)
+    sent = asked(server)
+    assert sent["DocumentName"] == "regrow-drill-machine"
+    assert (sent["InstanceIds"], sent["Parameters"]) == ([ONE], {"action": [f"restart-{service}"]})
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        (json_error("InvalidInstanceId"),),
+        (SENT, ended("", "Failed", "DeliveryTimedOut")),
+        (SENT, ended({"error": "the unit is not there"}, "Failed")),
+        (SENT, ended({})),
+        (SENT, ended({"restarted": ""})),
+        (SENT, ended("done")),
+        (SENT, ended("", "InProgress")),
+    ],
+    ids=[
+        "no agent",
+        "not delivered",
+        "it failed",
+        "an empty answer",
+        "nothing restarted",
+        "no JSON",
+        "it takes too long",
+    ],
+)
+def test_a_machine_that_does_not_say_that_it_restarted_did_not(answers: tuple[Answer, ...]) -> None:
+    with (
+        machine_answering(*answers) as (edge, _, time),
+        pytest.raises(RetryableError, match=f"restart-kubelet (on|to) {ONE}"),
+    ):
+        edge.restart(ONE, "kubelet")
+    assert sum(time.slept) <= 12

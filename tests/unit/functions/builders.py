@@ -27,6 +27,7 @@ from functions.cluster.machine import (
     Role,
     Taint,
 )
+from functions.cluster.radius import Around
 from functions.settings import Settings
 
 CLUSTER = "drill"
@@ -127,6 +128,21 @@ def node(id_: InstanceId = ONE, **changes: Any) -> Node:
 def said(at: datetime) -> tuple[Condition, ...]:
     """The conditions of a Node whose kubelet said at that time that it is well."""
     return (Condition("Ready", "True", said_at=at),)
+
+
+def not_ready(
+    id_: InstanceId = ONE, since: datetime = NOW, status: str = "Unknown", *others: Condition, **changes: Any
+) -> Node:
+    """A Node whose kubelet is silent, as the controller manager says, or that says by itself (False) that it is ill."""
+    ready = Condition("Ready", status, changes.pop("reason", "NodeStatusUnknown"), changes.pop("message", ""), since)
+    return node(id_, ready=False, conditions=(ready, *others), **changes)
+
+
+def silent(seconds: float, **changes: Any) -> Facts:
+    """A worker whose kubelet was heard of last so long ago, which the controller manager has noticed 40 s later."""
+    heard_at = NOW - timedelta(seconds=seconds)
+    seen = {"node": not_ready(since=heard_at + timedelta(seconds=40)), "renewed_at": heard_at, "around": Around()}
+    return facts(**seen | changes)
 
 
 def fenced(id_: InstanceId = ONE, **changes: Any) -> Node:

@@ -20,6 +20,7 @@ from functions.cluster.joining import Admission, Approval, JoinRecord
 from functions.cluster.machine import Group, Instance, InstanceId, InstanceState, Member, Node, Pod, Role, Transition
 from functions.cluster.notice import Notice, ScheduledEvent
 from functions.cluster.radius import Brake
+from functions.dead_letters import DeadLetter
 from functions.messages import Look
 from tests.unit.functions.builders import NOW, SETTINGS
 
@@ -95,6 +96,8 @@ class World:
     silent: dict[InstanceId, datetime] = field(default_factory=dict)  # machines whose kubelet was heard of last then
     impaired: dict[InstanceId, datetime] = field(default_factory=dict)  # machines whose status checks fail since then
     mended_by: dict[InstanceId, Rung] = field(default_factory=dict)  # what brings a silent machine back; else nothing
+    clocks_off: dict[InstanceId, timedelta] = field(default_factory=dict)  # machines whose clocks are wrong, by so much
+    mends_at: dict[InstanceId, datetime] = field(default_factory=dict)  # machines that what was done brings back then
     doubts: dict[InstanceId, Doubt] = field(default_factory=dict)
     brakes: dict[str, Brake] = field(default_factory=dict)
     refreshing: set[str] = field(default_factory=set)  # groups with an instance refresh
@@ -103,6 +106,8 @@ class World:
     history: list[tuple[InstanceId, dict[str, object]]] = field(default_factory=list)
     passes: list[Look] = field(default_factory=list)
     later: list[Look] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    inbox: list[str] = field(default_factory=list)  # what was put back into it
     deduplication: dict[str, datetime] = field(default_factory=dict)
     alerts: list[tuple[str, str]] = field(default_factory=list)
     told: list[tuple[str, dict[str, object]]] = field(default_factory=list)
@@ -114,6 +119,12 @@ class World:
     before: Callable[[Call], None] = _nothing
     after: Callable[[Call], None] = _nothing
     lock: Any = field(default_factory=RLock)
+
+    def mend(self) -> None:
+        """Let those be heard of again that were brought back."""
+        for one in [one for one, at in self.mends_at.items() if at <= self.now]:
+            for wrong in (self.silent, self.impaired, self.mends_at):
+                wrong.pop(one, None)
 
     def machine_of(self, node_name: str) -> Instance | None:
         return self.instances.get(InstanceId(node_name))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -20,6 +20,7 @@ from functions.cluster.machine import (
     FENCED_ANNOTATION,
     MARKS,
     NOTICE_ANNOTATION,
+    Condition,
     Group,
     Instance,
     InstanceId,
@@ -34,6 +35,8 @@ from functions.cluster.machine import (
 from functions.cluster.notice import Notice, ScheduledEvent
 from functions.cluster.radius import Brake
 from functions.cluster.trouble import LEASE_STALE
+from functions.dead_letters import DeadLetter
+from functions.drill import Desk
 from functions.errors import ConflictError, PermanentError, RefusedError, RetryableError
 from functions.messages import Look, Order, due
 from functions.remediate.outside import Answer, Blocked, Outside
@@ -43,6 +46,7 @@ from tests.unit.functions.fake_world import Call, World
 CONTROL_PLANES_PLACE = -1
 _RUNS = (InstanceState.PENDING, InstanceState.RUNNING)
 HOOK_TIMEOUT = timedelta(minutes=10)
+STARTS_IN, BOOTS_IN = timedelta(seconds=5), timedelta(seconds=30)
 COMMAND_ENDS = timedelta(minutes=2)
 WAITS_FOR_SNAPSHOT = timedelta(seconds=15)
 
@@ -62,6 +66,12 @@ def outside_of(world: World) -> Outside:
     )
 
 
+def desk_of(world: World) -> Desk:
+    return Desk(
+        outside_of(world), FakeEc2(world, "ec2"), FakeTable(world, "table"), FakeDeadLetters(world, "dead_letters")
+    )
+
+
 @dataclass
 class _Edge:
     world: World
@@ -72,6 +82,7 @@ class _Edge:
         with self.world.lock:
             call = Call(len(self.world.calls) + 1, self.service, method)
             self.world.calls.append(call)
+            self.world.mend()
         self.world.before(call)
         with self.world.lock:
             yield self.world
@@ -85,11 +96,10 @@ class _Edge:
         impaired = min(silent_for, impaired_for) >= repair.impaired_after
         if silent_for < repair.silent_after and not impaired:
             world.violations.append(f"{one} was {what}, and nothing was wrong with it")
-        members = [there.id for there in world.group_of(one).members]
-        others = [there for there in members if there != one and self._long_silent(there)]
-        if len(others) + 1 > max(limits.group_floor, int(limits.group_share * len(members))):
-            world.violations.append(f"{one} was {what} while {others} were in trouble")
-
+        ours = world.group_of(one).members
+        down = [there.id for there in ours if there.id != one and self._is_down(there)]
+        if len(down) + 1 > max(limits.group_floor, limits.group_percent * len(ours) // 100):
+            world.violations.append(f"{one} was {what} while {down} were down")
         voters = [there for there in world.etcd.values() if there.voter]
         live = [there.name for there in voters if there.answers and self._runs(there.name) and there.name != one]
         if world.is_control_plane(one) and len(live) <= len(voters) // 2:
@@ -99,8 +109,9 @@ class _Edge:
         there = self.world.instances.get(InstanceId(name))
         return there is not None and there.state is InstanceState.RUNNING
 
-    def _long_silent(self, one: InstanceId) -> bool:
-        return self.world.now - self.world.silent.get(one, self.world.now) >= LEASE_STALE
+    def _is_down(self, there: Member) -> bool:
+        heard_at = self.world.silent.get(there.id, self.world.now)
+        return not self._runs(there.id) or not there.in_service or self.world.now - heard_at >= LEASE_STALE
 
 
 class FakeEc2(_Edge):
@@ -134,7 +145,7 @@ class FakeEc2(_Edge):
             self.judge_rung("rebooted", instance)
             world.did("reboot", instance, machine=None)
             if world.mended_by.get(instance) in (Rung.RESTART, Rung.REBOOT):
-                world.silent.pop(instance, None)
+                world.mends_at.setdefault(instance, world.now + BOOTS_IN)
 
     def console_output(self, instance: InstanceId) -> str:
         with self.call("console_output") as world:
@@ -207,6 +218,7 @@ class FakeAutoScaling(_Edge):
                 world.violations.append(f"{instance} was replaced by nothing: {group} launches nothing")
             world.did("replace", instance, machine=None)
             held = replace(there, lifecycle_state="Terminating:Wait")
+            world.hooks_end[instance, Transition.TERMINATING] = world.now + HOOK_TIMEOUT
             world.groups[group] = replace(
                 found, members=tuple(held if one.id == instance else one for one in found.members)
             )
@@ -338,11 +350,11 @@ class FakeLoadBalancing(_Edge):
 class FakeKubernetes(_Edge):
     def node(self, name: str) -> Node | Absent:
         with self.call("node") as world:
-            return world.nodes.get(name, Absent())
+            return _as_seen(world.nodes[name], world) if name in world.nodes else Absent()
 
     def nodes(self) -> tuple[Node, ...]:
         with self.call("nodes") as world:
-            return tuple(world.nodes.values())
+            return tuple(_as_seen(node, world) for node in world.nodes.values())
 
     def pods_on(self, node_name: str) -> tuple[Pod, ...]:
         with self.call("pods_on") as world:
@@ -361,7 +373,8 @@ class FakeKubernetes(_Edge):
             return self._renewals(world)
 
     def _renewals(self, world: World) -> dict[str, datetime]:
-        return {name: world.silent.get(InstanceId(name), world.now) for name in world.nodes}
+        heard = {InstanceId(name): world.silent.get(InstanceId(name), world.now) for name in world.nodes}
+        return {one: at + world.clocks_off.get(one, timedelta(0)) for one, at in heard.items()}
 
     def etcd_pods(self) -> tuple[EtcdPod, ...]:
         with self.call("etcd_pods") as world:
@@ -436,8 +449,12 @@ class FakeKubernetes(_Edge):
                 if pod.name in world.budgeted and pod in world.pods:
                     blocked.append(Blocked(pod, "the budget allows none"))
                 elif pod in world.pods:
-                    world.did("evict pod", pod.uid, machine=None)
-                    self._judge("emptied", world.pods.pop(pod))
+                    where = world.pods.pop(pod)
+                    if InstanceId(where) in world.silent:  # only its kubelet, or the end of its machine, ends it
+                        world.pods[replace(pod, ending=True)] = where
+                    if not pod.ending:
+                        world.did("evict pod", pod.uid, machine=None)
+                        self._judge("emptied", where)
         return tuple(blocked)
 
     def delete_node(self, name: str, uid: str) -> None:
@@ -475,6 +492,17 @@ class FakeKubernetes(_Edge):
         return True
 
 
+def _as_seen(node: Node, world: World) -> Node:
+    """As the controller manager has it: 40 s after a kubelet was heard of last it calls its Node's state unknown."""
+    unreachable_since = world.silent.get(InstanceId(node.name), world.now) + LEASE_STALE
+    if unreachable_since > world.now:
+        return node
+    ready = Condition(
+        "Ready", "Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status.", unreachable_since
+    )
+    return replace(node, ready=False, conditions=(ready,))
+
+
 def _cordoned(node: Node, at: datetime) -> dict[str, str]:
     return node.annotations | ({} if node.unschedulable else {CORDONED_ANNOTATION: at.isoformat()})
 
@@ -487,9 +515,8 @@ class FakeTable(_Edge):
             joins = (world.joins[instance],) if instance in world.joins else ()
             approvals = (world.approvals[instance],) if instance in world.approvals else ()
             case, record = world.cases.get(instance), world.records.get(instance)
-            brakes = tuple(brake for brake in world.brakes.values() if brake.until > now)
-            doubts = tuple(world.doubts.values())
-            return Memory(case, record, pauses, flying, joins, approvals, tuple(world.abandoned), doubts, brakes)
+            doubt = world.doubts.get(instance)
+            return Memory(case, record, pauses, flying, joins, approvals, tuple(world.abandoned), doubt)
 
     def cases(self) -> tuple[Case, ...]:
         with self.call("cases") as world:
@@ -668,7 +695,7 @@ class FakeCommands(_Edge):
             if world.mended_by.get(on) is not Rung.RESTART:
                 raise RetryableError(f"restart-{service} on {on}: DeliveryTimedOut")
             world.did(f"restart {service}", on, machine=None)
-            world.silent.pop(on, None)
+            world.mends_at.setdefault(on, world.now + STARTS_IN)
 
     def etcd(self, on: InstanceId) -> Etcd:
         with self._run("etcd", on) as world:
@@ -778,6 +805,24 @@ class FakeQueues(_Edge):
     def look_later(self, look: Look, *, now: datetime, after: timedelta) -> None:
         with self.call("look_later") as world:
             world.later.append(replace(look, due_s=int(due(now, after).timestamp())))
+
+
+class FakeDeadLetters(_Edge):
+    def receive(self) -> tuple[DeadLetter, ...]:
+        with self.call("receive_dead") as world:
+            return tuple(world.dead_letters)
+
+    def give_back(self, letters: Sequence[DeadLetter]) -> None:
+        with self.call("give_back"):
+            pass
+
+    def delete(self, letter: DeadLetter) -> None:
+        with self.call("delete_dead") as world:
+            world.dead_letters.remove(letter)
+
+    def into_the_inbox(self, body: str) -> None:
+        with self.call("into_the_inbox") as world:
+            world.inbox.append(body)
 
 
 class FakeAlerts(_Edge):

@@ -79,7 +79,17 @@ DROPPED: dict[str, str] = {
 }
 NO_EVENTS = {
     *("look-due", "pass-message", "pass-message-unreadable", "mint", "approve", "approve-all", "drill"),
-    *("drill-dry-run", "report", "report-machine", "explain", "pause", "resume"),
+    *(
+        "drill-dry-run",
+        "report",
+        "report-machine",
+        "explain",
+        "explain-cluster",
+        "dead-letters",
+        "put-back",
+        "pause",
+        "resume",
+    ),
 }
 """Payloads of other functions."""
 

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from functions.cluster.assess import RECORD_MIN_AGE, Kind, assess, not_whole
+from functions.cluster.assess import NEW_FOR, RECORD_MIN_AGE, Kind, assess, not_whole
 from functions.cluster.facts import Absent, Facts, Fleet, Memory, Unknown
 from functions.cluster.machine import CLUSTER_TAG, ROLE_TAG, Instance, InstanceState, Node, Role
+from functions.cluster.notice import SPOT_WARNS, Cause, Notice
+from functions.cluster.trouble import trouble_of
 from tests.unit.functions.builders import (
     NOW,
     ONE,
@@ -22,10 +24,12 @@ from tests.unit.functions.builders import (
     fleet,
     group,
     instance,
+    launched,
     member,
     memory,
     node,
     record,
+    silent,
 )
 from tests.unit.functions.strategies import FACTS
 
@@ -34,6 +38,8 @@ STOPPED = instance(ONE, InstanceState.STOPPED)
 WITHOUT_IT = fleet(group(member(TWO)))
 FORGOTTEN: dict[str, Any] = {"instance": Absent(), "fleet": WITHOUT_IT, "memory": memory(record=record())}
 SILENT = Unknown("no answer")
+SPOT = Notice(Cause.SPOT, "terminate", NOW, NOW + SPOT_WARNS)
+MAINTENANCE = Notice(Cause.MAINTENANCE, "instance-reboot", NOW, NOW + timedelta(minutes=5))
 
 VERDICTS: dict[str, tuple[Facts, Kind, str]] = {
     # EC2: terminated or stopped
@@ -72,11 +78,72 @@ VERDICTS: dict[str, tuple[Facts, Kind, str]] = {
         "younger than",
     ),
     "forgotten, table silent": (facts(**FORGOTTEN | {"memory": SILENT}), Kind.HELD, "unknown: no answer"),
+    "forgotten, table silent, listed": (facts(instance=Absent(), memory=SILENT), Kind.HELD, "unknown: no answer"),
+    "forgotten, its record just old enough": (
+        facts(**FORGOTTEN | {"memory": memory(record=record(age=RECORD_MIN_AGE))}),
+        Kind.DEAD,
+        "EC2 no longer knows the instance",
+    ),
+    "forgotten, its Node gone, on record": (facts(**FORGOTTEN, node=Absent()), Kind.DEAD, "no longer knows"),
+    "forgotten, its Node gone, a case open": (
+        facts(**FORGOTTEN | {"memory": memory(case=case())}, node=Absent()),
+        Kind.HELD,
+        "no record of it",
+    ),
     # reads that failed
     "EC2 silent": (facts(instance=SILENT), Kind.HELD, "unknown: no answer"),
     "Auto Scaling silent": (facts(fleet=SILENT), Kind.HELD, "unknown: no answer"),
     "Kubernetes silent": (facts(instance=TERMINATED, node=SILENT), Kind.HELD, "unknown: no answer"),
+    "its Node another's, table silent": (
+        facts(node=node(provider_id=f"aws:///us-east-1a/{TWO}"), memory=SILENT),
+        Kind.HELD,
+        "unknown: no answer",
+    ),
+    # out of service by will
+    "on standby": (facts(fleet=fleet(group(member(ONE, "Standby")))), Kind.PARKED, "Auto Scaling: Standby"),
+    "stopped, in its warm pool": (
+        facts(instance=STOPPED, fleet=fleet(group(member(ONE, "Warmed:Stopped")))),
+        Kind.PARKED,
+        "Auto Scaling: Warmed:Stopped",
+    ),
+    "stopped, in its warm pool, pods unread": (
+        facts(instance=STOPPED, fleet=fleet(group(member(ONE, "Warmed:Stopped"))), pods=SILENT),
+        Kind.HELD,
+        "unknown: no answer",
+    ),
+    # announced
+    "Spot interruption": (facts(notice=SPOT), Kind.LEAVING, "Spot: AWS will terminate it"),
+    "maintenance, its Node lost": (
+        facts(notice=MAINTENANCE, node=Absent(), memory=memory(record=record())),
+        Kind.LEAVING,
+        "EC2 has scheduled instance-reboot",
+    ),
+    "maintenance, while it joins": (
+        facts(notice=MAINTENANCE, fleet=fleet(group(member(ONE, "Pending:Wait")))),
+        Kind.ARRIVING,
+        "Auto Scaling: Pending:Wait",
+    ),
+    # arriving
+    "in service, new, no Node": (facts(instance=launched(), node=Absent()), Kind.ARRIVING, "new, and without a Node"),
+    "in service, no longer new, no Node": (
+        facts(instance=launched(age=NEW_FOR), node=Absent()),
+        Kind.HEALTHY,
+        "EC2: running",
+    ),
+    "in service, new, no Node, table silent": (
+        facts(instance=launched(), node=Absent(), memory=SILENT),
+        Kind.HEALTHY,
+        "EC2: running",
+    ),
+    # doubtful
+    "its kubelet silent": (silent(60), Kind.DOUBTFUL, "renewed its lease last at 11:59:00Z"),
+    "its kubelet silent, starting": (
+        silent(60, instance=instance(ONE, InstanceState.PENDING)),
+        Kind.HEALTHY,
+        "EC2: pending",
+    ),
     # healthy
+    "listed, but not tagged": (facts(instance=instance(tags={})), Kind.HEALTHY, "EC2: running"),
     "running": (facts(), Kind.HEALTHY, "EC2: running"),
     "running, not ready": (facts(node=node(ready=False)), Kind.HEALTHY, "EC2: running"),
     "pending, no Node yet": (
@@ -166,6 +233,48 @@ def test_the_verdict_follows_from_the_proof(name: str) -> None:
     assert (verdict.kind, reason in verdict.reason) == (kind, True), verdict
 
 
+@pytest.mark.parametrize("name", VERDICTS)
+def test_a_verdict_names_the_place_in_its_group_by_which_hooks_are_kept_waiting(name: str) -> None:
+    seen = VERDICTS[name][0]
+    verdict = assess(seen)
+    place = seen.fleet.place_of(ONE) if isinstance(seen.fleet, Fleet) else None
+    assert place is None or (verdict.group, verdict.member) == place
+
+
+def test_the_group_of_a_machine_that_it_lists_no_longer_is_known_by_tag_or_by_record() -> None:
+    (ours,) = WITHOUT_IT.groups
+    assert assess(facts(instance=TERMINATED, fleet=WITHOUT_IT)).group == ours
+    assert assess(facts(**FORGOTTEN)).group == ours
+
+
+@pytest.mark.parametrize(
+    ("seen", "quarantined"),
+    [
+        (VERDICTS["forgotten, without a record"][0], True),
+        (VERDICTS["forgotten, its Node gone, a case open"][0], False),
+        (VERDICTS["forgotten, its record too young"][0], False),
+        (VERDICTS["forgotten, but its group lists it"][0], False),
+        (facts(instance=Absent()), False),
+    ],
+)
+def test_a_forgotten_machine_may_be_found_again_and_only_a_node_that_nobody_knows_is_quarantined(
+    seen: Facts, quarantined: bool
+) -> None:
+    verdict = assess(seen)
+    assert (verdict.kind, verdict.may_change, verdict.quarantined) == (Kind.HELD, True, quarantined)
+
+
+def test_what_the_table_could_tell_and_a_role_that_nobody_knows_are_no_quarantine() -> None:
+    untold = assess(VERDICTS["its Node another's, table silent"][0])
+    assert (untold.may_change, untold.quarantined) == (True, False)
+    assert not assess(VERDICTS["a role that nobody knows"][0]).quarantined
+
+
+def test_what_is_wrong_with_a_doubtful_machine_and_what_was_announced_are_in_the_verdict() -> None:
+    assert assess(silent(60)).trouble == trouble_of(silent(60)) is not None
+    assert assess(facts(notice=SPOT)).notice == SPOT
+
+
 OF_THE_LINE = {
     "by its group": facts(instance=TERMINATED, fleet=fleet(group(member(ONE), role=Role.CONTROL_PLANE))),
     "by its tag": VERDICTS["control plane by its tag"][0],
@@ -184,6 +293,9 @@ def test_what_one_voice_calls_a_control_plane_is_sent_to_the_line_of_those(name:
 def test_in_its_line_what_some_call_a_worker_and_some_a_control_plane_is_left_alone(name: str) -> None:
     verdict = assess(OF_THE_LINE[name], Role.CONTROL_PLANE)
     assert (verdict.kind, verdict.quarantined, verdict.control_plane) == (Kind.HELD, True, False)
+    assert "some that it is a worker" in verdict.reason
+    assert isinstance(fleet_seen := OF_THE_LINE[name].fleet, Fleet)
+    assert (verdict.group, verdict.member) == fleet_seen.place_of(ONE)
 
 
 @pytest.mark.parametrize("state", InstanceState)

@@ -12,19 +12,18 @@ import pytest
 
 from functions.cluster.facts import Pause
 from functions.cluster.machine import PAUSE_ANNOTATION, PAUSE_TAG, InstanceState
-from functions.drill import Desk, answer
+from functions.drill import answer
 from functions.errors import PermanentError, RefusedError
 from tests.unit.functions.builders import CLUSTER, NOW, ONE, SETTINGS, TWO, WORKERS, case, machine, pause
 from tests.unit.functions.fake_world import World
-from tests.unit.functions.fakes import FakeEc2, FakeTable, outside_of
+from tests.unit.functions.fakes import desk_of
 from tests.unit.functions.worlds import CONTROL_PLANE, a_cluster, kill
 
 EVENTS = Path(__file__).parents[3] / "events"
 
 
 def ask(world: World, request: object) -> dict[str, Any]:
-    desk = Desk(outside_of(world), FakeEc2(world, "ec2"), FakeTable(world, "table"))
-    said = answer(request, desk, SETTINGS, now=NOW)
+    said = answer(request, desk_of(world), SETTINGS, now=NOW)
     return dict(json.loads(json.dumps(said)))  # what Lambda makes of it
 
 
@@ -125,7 +124,7 @@ def test_a_drill_of_anything_but_a_worker_in_service_is_refused(victim: str) -> 
         ({"do": "drill", "dry-run": True}, "drill knows dry_run, machine, not 'dry-run'"),
         ({"do": "drill", "dry_run": "no"}, "'dry_run' is 'no'; it must be true or false"),
         ({"do": "drill", "machine": "worker-1"}, "'machine' is 'worker-1'"),
-        ({"do": "explain"}, "'machine' is None"),
+        ({"do": "explain", "machine": None}, "'machine' is None"),
         ({"do": "report", "machine": None}, "'machine' is None"),
         ({"do": "pause", "reason": "x"}, "'minutes' is None"),
         ({"do": "pause", "minutes": 0, "reason": "x"}, "'minutes' is 0"),
@@ -195,7 +194,21 @@ def test_a_report_lists_open_cases_and_of_one_machine_its_history() -> None:
     assert ask(world, {"do": "report", "machine": TWO})["open_cases"] == []
 
 
-@pytest.mark.parametrize("name", ["drill", "drill-dry-run", "report", "report-machine", "explain", "pause", "resume"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "drill",
+        "drill-dry-run",
+        "report",
+        "report-machine",
+        "explain",
+        "explain-cluster",
+        "dead-letters",
+        "put-back",
+        "pause",
+        "resume",
+    ],
+)
 def test_every_sample_request_is_understood(name: str) -> None:
     assert ask(a_cluster(), json.loads((EVENTS / f"{name}.json").read_text()))
 

@@ -68,6 +68,11 @@ def test_a_node_that_may_be_anothers_is_quarantined(of: Instance, its_node: Node
     assert why in verdict.reason
 
 
+def test_a_node_that_is_as_old_as_its_instance_is_not_an_earlier_ones() -> None:
+    of = instance()
+    assert assess(facts(instance=of, node=old_style(created_at=of.launched_at))).kind is Kind.HEALTHY
+
+
 def test_a_node_of_an_instance_that_nobody_knows_is_quarantined_not_deleted() -> None:
     verdict = assess(facts(instance=Absent(), fleet=fleet(group())))
     assert (verdict.kind, verdict.quarantined) == (Kind.HELD, True)

@@ -29,6 +29,9 @@ from functions.cluster.machine import (
 from functions.cluster.notice import REBALANCE_HOLDS, SPOT_WARNS, Cause, Notice, ScheduledEvent
 from functions.cluster.policy import Policy
 from functions.remediate.plan import (
+    AT_ONCE,
+    LATER,
+    SOON,
     Approve,
     AwaitDetach,
     AwaitQuorum,
@@ -65,11 +68,13 @@ from functions.remediate.plan import (
     TakeSnapshot,
 )
 from functions.remediate.planning import make_plan
+from functions.remediate.plans.arriving import give_up
 from tests.unit.functions.builders import (
     NOW,
     ONE,
     OUT_OF_SERVICE,
     TARGET_GROUP,
+    THREE,
     TWO,
     WORKERS,
     approval,
@@ -104,6 +109,7 @@ SPOT = Notice(Cause.SPOT, "terminate", NOW, NOW + SPOT_WARNS)
 REBALANCE = Notice(Cause.REBALANCE, "rebalance", NOW, NOW + REBALANCE_HOLDS)
 LAUNCHING = fleet(group(member(ONE, "Pending:Wait"), member(TWO)))
 ENDING = replace(pod("db-0"), ending=True)
+TEN_MINUTES_AGO = NOW - timedelta(minutes=10)
 STAYS = (replace(pod("proxy"), daemon=True), replace(pod("static"), mirror=True))
 
 
@@ -220,6 +226,48 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
         facts(instance=TERMINATED, node=Absent(), fleet=fleet(group(name="other")), memory=REPLACING),
         [CloseCase],
     ),
+    "being replaced, the group is short, and two others are dead": (
+        facts(
+            instance=TERMINATED, node=Absent(), fleet=SHORT,
+            memory=replace(REPLACING, in_flight=frozenset({TWO, THREE})),
+        ),
+        [],
+    ),
+    "being replaced, the group is short, and one other is dead": (
+        facts(
+            instance=TERMINATED, node=Absent(), fleet=SHORT,
+            memory=replace(REPLACING, in_flight=frozenset({ONE, TWO})),
+        ),
+        [LookAgain],
+    ),
+    "being replaced for ten minutes, the group is short": (
+        facts(
+            instance=TERMINATED, node=Absent(), fleet=SHORT,
+            memory=memory(case=case(phase=Phase.REPLACING, opened_at=TEN_MINUTES_AGO)),
+        ),
+        [],
+    ),
+    "replaced after ten minutes": (
+        facts(
+            instance=TERMINATED, node=Absent(), fleet=LEFT,
+            memory=memory(case=case(phase=Phase.REPLACING, opened_at=TEN_MINUTES_AGO)),
+        ),
+        [CloseCase],
+    ),
+    "being replaced, its record has not been told": (
+        facts(
+            instance=TERMINATED, node=Absent(), fleet=SHORT,
+            memory=replace(REPLACING, joins=(join(state=JoinState.ENDED),)),
+        ),
+        [Revoke, LookAgain],
+    ),
+    "being cleaned up, its record has not been told": (
+        facts(
+            instance=TERMINATED, node=Absent(), fleet=SHORT,
+            memory=replace(CLEANING, joins=(join(state=JoinState.ENDED),)),
+        ),
+        [AwaitReplacement, Revoke, LookAgain],
+    ),
     "stopped": (
         facts(instance=STOPPED, pods=PODS),
         [OpenCase, Fence, DeletePods, LeaveLoadBalancers, AwaitReplacement, LookAgain],
@@ -239,6 +287,12 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
             fleet=fleet(group(member(ONE), member(TWO), suspended=frozenset({"AddToLoadBalancer"}))),
         ),
         [Restore, CloseCase],
+    ),
+    "starts again": (
+        facts(instance=instance(ONE, InstanceState.PENDING), node=fenced(), memory=CLEANING), [LookAgain]
+    ),
+    "runs again, its group is gone": (
+        facts(node=fenced(), memory=CLEANING, fleet=fleet(group(name="other"))), [Restore, CloseCase]
     ),
     "goes on in service, it was leaving by its state and is not": (
         facts(node=draining()), [JoinLoadBalancers, Restore]
@@ -341,6 +395,9 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
     ),
     "Health speaks of what EC2 does not know": (facts(told=maintenance(NOW), scheduled=()), []),
     "in standby": (facts(fleet=fleet(group(member(ONE, "Standby"), member(TWO))), pods=PODS), []),
+    "in standby, its token is still there": (
+        facts(fleet=fleet(group(member(ONE, "Standby"), member(TWO))), memory=memory(joins=(join(),))), [Revoke]
+    ),
     "in standby and stopped": (
         facts(instance=STOPPED, fleet=fleet(group(member(ONE, "Standby"), member(TWO))), node=node(ready=False)), []
     ),
@@ -406,6 +463,9 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
     "its token is about to run out": (
         arriving(memory=memory(joins=(join(expires_at=NOW + timedelta(seconds=59)),))), [Heartbeat, Mint, LookAgain]
     ),
+    "its token has a minute left": (
+        arriving(memory=memory(joins=(join(expires_at=NOW + timedelta(seconds=60)),))), [Heartbeat, Mint, LookAgain]
+    ),
     "has a token of an earlier launch": (
         arriving(memory=memory(joins=(join(launched_at=NOW - timedelta(days=1)),))), [Heartbeat, Mint, LookAgain]
     ),
@@ -436,6 +496,18 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
             memory=memory(joins=(join(state=JoinState.ENDED),), approvals=(approval(client_at=NOW),)),
         ),
         [Approve, LookAgain],
+    ),
+    "in service, its client certificate is five minutes old": (
+        facts(
+            instance=launched(),
+            memory=memory(
+                joins=(join(state=JoinState.ENDED),), approvals=(approval(client_at=NOW - timedelta(minutes=5)),)
+            ),
+        ),
+        [Approve, LookAgain],
+    ),
+    "in service, what was approved is forgotten": (
+        facts(instance=launched(), memory=memory(joins=(join(state=JoinState.ENDED),))), []
     ),
     "in service with both certificates": (
         facts(
@@ -501,6 +573,16 @@ PLANS: dict[str, tuple[Facts, list[type[Step]]]] = {
         [Heartbeat, Cordon, LookAgain],
     ),
     "never joined, and no hook holds it": (given_up(fleet=fleet()), [Revoke, GiveUpLaunch]),
+    "never joined, the table does not answer": (
+        given_up(memory=Unknown("no answer")), [Heartbeat, GiveUpLaunch, CountAbandoned, CompleteHook, LookAgain]
+    ),
+    "comes back from standby, and its Node does not": (
+        given_up(memory=memory(record=record(age=timedelta(seconds=479)))), [LookAgain]
+    ),
+    "never joined, and was written down when it was launched": (
+        given_up(memory=memory(record=record(age=timedelta(seconds=480)))),
+        [Heartbeat, GiveUpLaunch, CountAbandoned, CompleteHook, LookAgain],
+    ),
     "never got a token": (
         given_up(memory=memory()), [Heartbeat, GiveUpLaunch, CountAbandoned, CompleteHook, LookAgain]
     ),
@@ -549,6 +631,102 @@ def kind_of(seen: Facts) -> Kind:
 def test_the_steps_follow_from_the_facts_in_this_order(name: str) -> None:
     seen, steps = PLANS[name]
     assert [type(step) for step in plan_of(seen).steps] == steps
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_every_step_names_the_machine_its_group_and_its_node_and_says_why(name: str) -> None:
+    seen = heard_of(PLANS[name][0])
+    verdict, node_ = assess(seen), seen.node if isinstance(seen.node, Node) else None
+    names = {
+        "instance": ONE,
+        "group": verdict.group.name if verdict.group else None,
+        "node_name": node_.name if node_ else None,
+        "node_uid": node_.uid if node_ else None,
+        "load_balancers": (TARGET_GROUP,),
+    }
+    for step in plan_of(seen).steps:
+        said = vars(step)
+        assert {key: said[key] for key in names if key in said} == {key: names[key] for key in names if key in said}
+        assert step.reason
+        assert "None" not in step.reason
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_a_hook_is_completed_or_kept_waiting_only_while_it_waits_and_a_launch_abandoned_only_when_given_up(
+    name: str,
+) -> None:
+    seen = heard_of(PLANS[name][0])
+    verdict, steps = assess(seen), plan_of(seen).steps
+    given_up_ = verdict.kind is Kind.DEAD or any(isinstance(step, GiveUpLaunch) for step in steps)
+    for step in steps:
+        if isinstance(step, CompleteHook | Heartbeat):
+            assert verdict.waits(step.transition)
+        if isinstance(step, CompleteHook):
+            assert step.abandon is (given_up_ and step.transition is Transition.LAUNCHING)
+        if isinstance(step, CloseCase):
+            assert step.forget is verdict.gone_for_good
+        if isinstance(step, LookAgain):
+            assert step.after in (AT_ONCE, SOON, LATER)
+
+
+@pytest.mark.parametrize(
+    ("name", "how_far"),
+    [
+        ("just launched", "it has no token to join with"),
+        ("has its token", "it has its token and has not asked for its certificate"),
+        ("its Node is there and not Ready", "its Node is not Ready"),
+        ("its Node is Ready and names no instance", "its Node names no instance"),
+        ("comes back from standby, and its Node does not", "it has no token to join with; it was well before"),
+        ("never joined", "it has its token and has not asked for its certificate, 0:08:00 after its launch"),
+        ("the third in a row that never joined", "3 launches in a row: it has its token and has not asked"),
+    ],
+)
+def test_how_far_a_machine_has_come_is_told(name: str, how_far: str) -> None:
+    assert any(step.reason.startswith(how_far) for step in plan_of(PLANS[name][0]).steps)
+
+
+def test_a_machine_with_its_certificate_and_without_a_node_is_told_as_such_also_when_it_is_given_up() -> None:
+    certified = (approval(launched_at=NOW - timedelta(seconds=480), client_at=NOW),)
+    (joins,) = (given_up().joins,)
+    (late,) = (step for step in plan_of(given_up(memory=memory(joins=joins, approvals=certified))).steps
+               if isinstance(step, GiveUpLaunch))  # fmt: skip
+    assert late.reason.startswith("it has its certificate and no Node")
+    *_, look = plan_of(arriving(memory=memory(joins=(join(),), approvals=(approval(client_at=NOW),)))).steps
+    assert look == LookAgain(SOON, "it has its certificate and no Node")
+
+
+def test_a_machine_that_has_joined_is_looked_at_soon_only_while_its_token_is_there() -> None:
+    assert plan_of(PLANS["joined"][0]).steps[-1] == LookAgain(SOON, "it is on its way into service")
+    assert plan_of(PLANS["joined by another's hand"][0]).steps[-1] == LookAgain(LATER, "it is on its way into service")
+
+
+def test_what_no_group_has_is_given_up_without_one() -> None:
+    seen = given_up()
+    assert [type(step) for step in give_up(replace(assess(seen), group=None), seen, "it is late")] == [Revoke]
+
+
+@pytest.mark.parametrize(
+    ("of_a_daemon_set", "made_at", "deleted"),
+    [
+        (True, NOW + timedelta(seconds=1), False),
+        (True, NOW, True),
+        (True, None, True),
+        (False, NOW + timedelta(seconds=1), True),
+    ],
+)
+def test_only_what_a_daemon_set_has_made_since_the_death_is_left_for_it_would_only_be_made_again(
+    of_a_daemon_set: bool, made_at: datetime | None, deleted: bool
+) -> None:
+    one = replace(pod(), daemon=of_a_daemon_set, created_at=made_at)
+    seen = facts(instance=TERMINATED, node=fenced(), pods=(one,), memory=CLEANING)
+    assert any(isinstance(step, DeletePods) for step in plan_of(seen).steps) == deleted
+    assert any(isinstance(step, DeletePods) for step in plan_of(replace(seen, memory=memory())).steps)
+
+
+@pytest.mark.parametrize(("others", "looks"), [({TWO}, True), ({TWO, THREE}, False), ({ONE, TWO}, True)])
+def test_of_many_dead_machines_the_sweep_sees_when_their_groups_are_whole(others: set[Any], looks: bool) -> None:
+    steps = plan_of(facts(instance=TERMINATED, memory=replace(CLEANING, in_flight=frozenset(others)))).steps
+    assert any(isinstance(step, LookAgain) for step in steps) == looks
 
 
 def test_every_step_says_why_and_names_what_it_touches() -> None:

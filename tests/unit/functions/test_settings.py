@@ -6,8 +6,10 @@ from datetime import timedelta
 
 import pytest
 
+from functions.cluster.doubt import Repair, Rung, Wait
 from functions.cluster.draining import DrainPolicy, Found, Overdue
 from functions.cluster.policy import Policy, Rebalance
+from functions.cluster.radius import Limits
 from functions.errors import ConfigurationError
 from functions.settings import Settings
 from tests.unit.functions.builders import ENVIRONMENT
@@ -66,6 +68,19 @@ def test_a_missing_setting_is_named(name: str, value: str | None) -> None:
         ("REGROW_DRAIN_STUCK_S", "7200"),
         ("REGROW_DRAIN_BY_PRIORITY", "true"),
         ("REGROW_REBALANCE", "leave"),
+        ("REGROW_IMPAIRED_AFTER_S", "4"),
+        ("REGROW_IMPAIRED_AFTER_S", "2 minutes"),
+        ("REGROW_SILENT_AFTER_S", "86401"),
+        ("REGROW_SILENT_AFTER_S", "-180"),
+        ("REGROW_LADDER_SILENT", "reboot restart"),
+        ("REGROW_LADDER_SILENT", "restart=4"),
+        ("REGROW_LADDER_SILENT", "none replace"),
+        ("REGROW_LADDER_IMPAIRED", "terminate"),
+        ("REGROW_UNWELL_PERCENT", "0"),
+        ("REGROW_UNWELL_PERCENT", "101"),
+        ("REGROW_UNWELL_PERCENT", "20%"),
+        ("REGROW_UNWELL_FLOOR", "-1"),
+        ("REGROW_REPLACED_AN_HOUR", "101"),
         ("REGROW_DRAIN_SELECTOR", "app"),
         ("REGROW_DRAIN_SELECTOR", "=web"),
         ("REGROW_DRAIN_SELECTOR", "app==web"),
@@ -153,3 +168,37 @@ def test_times_that_do_not_fit_into_a_drain_are_refused_with_the_numbers(name: s
     ):
         Settings.from_env(ENVIRONMENT | {name: "60", "REGROW_DRAIN_DEADLINE_S": "60"})
     assert Settings.from_env(ENVIRONMENT | {name: "59", "REGROW_DRAIN_DEADLINE_S": "60"})
+
+
+def test_how_doubtful_machines_are_repaired_and_how_many_may_be_set() -> None:
+    settings = Settings.from_env(
+        ENVIRONMENT
+        | {
+            "REGROW_IMPAIRED_AFTER_S": "60",
+            "REGROW_SILENT_AFTER_S": "90",
+            "REGROW_LADDER_IMPAIRED": "reboot=120 replace",
+            "REGROW_LADDER_SILENT": " none ",
+            "REGROW_UNWELL_PERCENT": "29",
+            "REGROW_UNWELL_FLOOR": "0",
+            "REGROW_REPLACED_AN_HOUR": "0",
+        }
+    )
+    assert settings.policy.repair == Repair(
+        impaired_after=timedelta(minutes=1),
+        silent_after=timedelta(seconds=90),
+        impaired=(Wait(Rung.REBOOT, timedelta(minutes=2)), Wait(Rung.REPLACE, timedelta(minutes=5))),
+        silent=(),
+    )
+    assert settings.policy.limits == Limits(group_percent=29, group_floor=0, replaced_an_hour=0)
+
+
+@pytest.mark.parametrize("text", ["", "  "])
+def test_a_ladder_that_is_not_set_is_the_usual_one(text: str) -> None:
+    settings = Settings.from_env(ENVIRONMENT | {"REGROW_LADDER_SILENT": text, "REGROW_LADDER_IMPAIRED": text})
+    assert settings.policy.repair == Repair()
+
+
+def test_the_usual_times_are_those_that_beat_the_peers() -> None:
+    usual = Repair()
+    assert usual.impaired_after <= timedelta(seconds=180)
+    assert usual.silent_after <= timedelta(seconds=180)

@@ -8,9 +8,20 @@ from typing import Any
 
 import pytest
 
+from functions.cluster.doubt import Doubt
 from functions.cluster.facts import Phase, Unknown
 from functions.cluster.joining import JoinState
-from functions.cluster.machine import CONTROL_PLANE_LABEL, GROUP_TAG, ROLE_TAG, InstanceId, InstanceState, Node, Role
+from functions.cluster.machine import (
+    CONTROL_PLANE_LABEL,
+    GROUP_TAG,
+    ROLE_TAG,
+    Condition,
+    InstanceId,
+    InstanceState,
+    Node,
+    Role,
+)
+from functions.cluster.radius import BRAKE_HOLDS, Brake
 from functions.errors import RetryableError
 from functions.messages import CONTROL_PLANE as LINE
 from functions.remediate.observe import readiness
@@ -33,11 +44,12 @@ from tests.unit.functions.builders import (
     machine,
     member,
     node,
+    not_ready,
     record,
     said,
 )
 from tests.unit.functions.etcds import etcd_pod
-from tests.unit.functions.fake_world import Call
+from tests.unit.functions.fake_world import Call, World
 from tests.unit.functions.fakes import outside_of
 from tests.unit.functions.worlds import CONTROL_PLANE, a_cluster, kill, let_go, settle
 
@@ -324,6 +336,164 @@ def test_a_node_without_instance_id_is_left_out() -> None:
     world.nodes["stranger"] = stranger
     assert run_sweep(outside_of(world), SETTINGS, now=BETWEEN).looks == ()
     assert world.groups[WORKERS].desired == 2
+
+
+def unreachable(one: InstanceId, seconds: float = 60) -> Node:
+    return not_ready(one, BETWEEN - timedelta(seconds=seconds))
+
+
+def of_workers(in_trouble: int, size: int = 5, seconds: float = 100, **changes: Any) -> Cluster:
+    """A pool of which some have been silent for so long."""
+    ours = [machine(number) for number in range(1, size + 1)]
+    ill, heard_at = ours[:in_trouble], BETWEEN - timedelta(seconds=seconds)
+    whole = {
+        "groups": (group(*(member(one) for one in ours), desired=size),),
+        "instances": {one: instance(one) for one in ours},
+        "nodes": {one: unreachable(one, seconds - 40) if one in ill else node(one) for one in ours},
+        "records": {one: record(one) for one in ours},
+        "renewals": {one: heard_at if one in ill else BETWEEN for one in ours},
+    }
+    return cluster(**whole | changes)
+
+
+def swept(seen: Cluster) -> Sweep:
+    return find_work(seen, CLUSTER, SETTINGS.policy, now=BETWEEN)
+
+
+def test_one_silent_machine_is_looked_at_and_no_brake_is_called_for() -> None:
+    seen = swept(of_workers(1))
+    assert [look.machine for look in seen.looks] == [ONE]
+    assert seen.brakes == ()
+    assert "renewed its lease last at" in seen.looks[0].reason
+
+
+@pytest.mark.parametrize(
+    ("in_trouble", "scopes"), [(2, [f"group {WORKERS}"]), (5, ["cluster", "zone us-east-1a", f"group {WORKERS}"])]
+)
+def test_too_many_at_once_are_left_alone_and_the_brakes_are_said(in_trouble: int, scopes: list[str]) -> None:
+    seen = swept(of_workers(in_trouble))
+    assert seen.looks == ()
+    assert [brake.scope for brake in seen.brakes] == scopes
+
+
+def test_a_brake_of_an_earlier_sweep_holds_until_its_end_and_not_longer() -> None:
+    for minutes, looked in ((1, []), (0, [ONE])):
+        brake = Brake("cluster", "3 of 5 machines were in trouble", BETWEEN + timedelta(minutes=minutes))
+        assert [look.machine for look in swept(of_workers(1, brakes=(brake,))).looks] == looked
+
+
+def test_a_brake_keeps_no_look_from_what_is_dead_or_has_a_case() -> None:
+    seen = of_workers(3)
+    dead = machine(5)
+    ended = dict(seen.instances) | {dead: instance(dead, InstanceState.TERMINATED)}
+    now_found = swept(replace(seen, instances=ended, cases={TWO: case(TWO)}))
+    assert [look.machine for look in now_found.looks] == [TWO, dead]
+    assert now_found.brakes
+
+
+def test_leases_that_cannot_be_listed_make_nobody_doubtful() -> None:
+    blind = swept(of_workers(5, renewals=Unknown("no answer")))
+    assert (blind.looks, blind.brakes, blind.held) == ((), (), None)
+
+
+def test_a_machine_that_is_well_again_is_looked_at_until_its_doubt_is_forgotten() -> None:
+    known = Doubt(ONE, WORKERS, NOW)
+    for doubt, looked in (
+        (known, [ONE]),
+        (replace(known, calm_since=BETWEEN - timedelta(minutes=9)), []),
+        (replace(known, calm_since=BETWEEN - timedelta(minutes=10)), [ONE]),
+    ):
+        assert [look.machine for look in swept(of_workers(0, doubts={ONE: doubt})).looks] == looked
+
+
+def all_silent(world: World, *machines: InstanceId, seconds: float = 100) -> None:
+    world.now = BETWEEN
+    world.silent |= dict.fromkeys(machines, BETWEEN - timedelta(seconds=seconds))
+
+
+def test_a_brake_is_written_down_counted_and_told_once_an_hour_with_what_lifts_it() -> None:
+    world = a_cluster(5)
+    all_silent(world, ONE, TWO)
+    for minutes in range(60):
+        world.now = BETWEEN + timedelta(minutes=minutes)
+        run_sweep(outside_of(world), SETTINGS, now=world.now)
+    ((subject, text),) = world.alerts
+    assert subject == f"Machines of {CLUSTER} are in trouble and left alone: group {WORKERS}"
+    assert "2 of 5 machines of drill-worker are not well, and 1 at once may be repaired" in text
+    assert "it lets go by itself when that is over, not before 12:04:00Z" in text
+    assert [what for what, _ in world.told].count("count brake") == 60
+    ((_, entry),) = [written for written in world.history if "brakes" in written[1]]
+    assert entry["brakes"] == {
+        f"group {WORKERS}": "2 of 5 machines of drill-worker are not well, and 1 at once may be repaired"
+    }
+    assert world.brakes[f"group {WORKERS}"].until == world.now + BRAKE_HOLDS
+    assert {look.machine for look in world.passes} == {LINE}
+
+
+def test_of_a_whole_zone_that_goes_silent_at_once_a_person_hears_once_in_one_sweep() -> None:
+    world = a_cluster(150, pods_each=0, volumes=False)
+    all_silent(world, *(machine(number) for number in range(1, 151)), seconds=45)
+    for seconds in (0, 60, 120):
+        run_sweep(outside_of(world), SETTINGS, now=BETWEEN + timedelta(seconds=seconds))
+    ((_, text),) = world.alerts
+    for scope in ("cluster: 150 of 151", "zone us-east-1a: 150 of 151", f"group {WORKERS}: 150 of 150"):
+        assert scope in text
+    assert set(world.brakes) == {"cluster", "zone us-east-1a", f"group {WORKERS}"}
+    assert (world.passes, world.effects) == ([], [])
+
+
+@pytest.mark.parametrize("method", ["note_brake", "alert", "write_history"])
+def test_a_brake_that_cannot_be_written_or_told_keeps_nothing_else_of_the_sweep_back(method: str) -> None:
+    world = a_cluster(5)
+    all_silent(world, ONE, TWO)
+    kill(world, machine(5))
+
+    def refuse(call: Call) -> None:
+        if call.method == method:
+            raise RetryableError(f"{method} does not answer")
+
+    world.before = refuse
+    run_sweep(outside_of(world), SETTINGS, now=world.now)
+    assert [look.machine for look in world.passes] == [machine(5)]
+    assert "approve" in [call.method for call in world.calls]
+    world.before = lambda _: None
+    run_sweep(outside_of(world), SETTINGS, now=world.now)
+    assert len(world.alerts) == 1
+    assert world.brakes
+
+
+def reporting(one: InstanceId, *kinds: str, minutes: float = 6) -> Node:
+    since = BETWEEN - timedelta(minutes=minutes)
+    said_of = (Condition(kind, "True", message="why", since=since) for kind in ("Ready", *kinds))
+    return node(one, conditions=tuple(said_of))
+
+
+def test_what_is_reported_of_nodes_is_told_once_a_day_for_each_kind_and_nothing_is_done() -> None:
+    world = a_cluster(3)
+    world.nodes[ONE] = reporting(ONE, "DiskPressure")
+    world.nodes[TWO] = reporting(TWO, "DiskPressure", "KernelDeadlock")
+    for hours in (0, 1, 23, 24):
+        world.now = BETWEEN + timedelta(hours=hours)
+        run_sweep(outside_of(world), SETTINGS, now=world.now)
+    told = [subject for subject, _ in world.alerts]
+    assert told == ["DiskPressure is reported", "KernelDeadlock is reported"] * 2
+    assert world.alerts[0][1].startswith(f"{ONE} since 2026-11-21T11:55:00Z: why\n{TWO} since")
+    assert (world.passes, world.effects) == ([], [])
+
+
+def test_pressure_that_comes_and_goes_is_not_told() -> None:
+    world = a_cluster(3)
+    world.nodes[ONE] = reporting(ONE, "MemoryPressure", minutes=4.9)
+    run_sweep(outside_of(world), SETTINGS, now=BETWEEN)
+    assert world.alerts == []
+
+
+def test_a_machine_that_invents_conditions_cannot_flood_a_person() -> None:
+    world = a_cluster(3)
+    world.nodes[ONE] = reporting(ONE, *(f"Made-up-{number:04}" for number in range(1000)))
+    for minutes in range(5):
+        run_sweep(outside_of(world), SETTINGS, now=BETWEEN + timedelta(minutes=minutes))
+    assert len(world.alerts) == 20
 
 
 def test_a_node_that_says_it_is_another_instance_is_never_taken_for_that_one() -> None:

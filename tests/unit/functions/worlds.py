@@ -233,7 +233,8 @@ def let_go(world: World, one: InstanceId) -> None:
 
 
 def _reschedule(world: World) -> None:
-    open_nodes = sorted(node.name for node in world.nodes.values() if node.ready and not node.unschedulable)
+    closed = {node.name for node in world.nodes.values() if node.unschedulable or not node.ready} | set(world.silent)
+    open_nodes = sorted(name for name in world.nodes if name not in closed)
     present = {pod.name for pod in world.pods}
     for what, uid in list(world.effects):
         name = uid.removeprefix("uid-of-").removesuffix("-again")

@@ -87,6 +87,8 @@ QUERY = {
     "KeyConditionExpression": "pk = :pk",
     "ExpressionAttributeValues": {":pk": {"S": "case"}},
 }
+LOOK = {"DocumentName": f"regrow-{CLUSTER}-etcd-members", "InstanceIds": ["i-0123456789abcdef0"]}
+TOUCH = {"DocumentName": MASTERS, "InstanceIds": LOOK["InstanceIds"], "Parameters": {"action": ["remove"]}}
 HOOKS = {"AutoScalingGroupName": WORKERS}
 OBSERVING: list[tuple[str, str, dict[str, Any]]] = [
     ("ec2", "describe_instances", {}),
@@ -103,6 +105,11 @@ ALLOWED = [
     ("intake", "sqs", "receive_message", {"QueueUrl": "$InboxQueueUrl"}),
     ("sweep", "sqs", "send_message", SEND),
     ("sweep", "ec2", "describe_spot_instance_requests", {}),
+    ("drill", "ec2", "describe_spot_instance_requests", {}),
+    ("drill", "sqs", "receive_message", {"QueueUrl": "$PassDeadQueueUrl"}),
+    ("drill", "sqs", "receive_message", {"QueueUrl": "$InboxDeadQueueUrl"}),
+    ("drill", "sqs", "send_message", SEND),
+    ("drill", "sqs", "send_message", SEND_LATER),
     ("remediate", "sqs", "send_message", SEND_LATER),
     ("remediate", "sqs", "send_message", SEND),
     ("remediate", "autoscaling", "describe_auto_scaling_instances", {}),
@@ -147,7 +154,12 @@ DENIED = [
     ("sweep", "dynamodb", "delete_item", READ_ITEM, "AccessDeniedException"),
     ("sweep", "autoscaling", "describe_lifecycle_hooks", HOOKS, "AccessDenied"),
     ("drill", "autoscaling", "describe_auto_scaling_instances", {}, "AccessDenied"),
-    ("drill", "ec2", "describe_spot_instance_requests", {}, "UnauthorizedOperation"),
+    ("intake", "ec2", "describe_spot_instance_requests", {}, "UnauthorizedOperation"),
+    ("drill", "sqs", "receive_message", {"QueueUrl": "$PassQueueUrl"}, "AccessDenied"),
+    ("drill", "sqs", "receive_message", {"QueueUrl": "$InboxQueueUrl"}, "AccessDenied"),
+    ("remediate", "sqs", "receive_message", {"QueueUrl": "$PassDeadQueueUrl"}, "AccessDenied"),
+    ("drill", "ssm", "send_command", TOUCH, "AccessDeniedException"),
+    ("sweep", "ssm", "send_command", LOOK, "AccessDeniedException"),
     ("intake", "ec2", "describe_instance_status", {}, "UnauthorizedOperation"),
     ("remediate", "elbv2", "describe_target_groups", {}, "AccessDenied"),
     ("remediate", "elbv2", "describe_load_balancers", {}, "AccessDenied"),

@@ -37,12 +37,32 @@ def test_a_control_plane_takes_what_its_document_says(account: Account) -> None:
     assert json.loads(message["Payload"])["Parameters"] == {name: value[0] for name, value in given.items()}
 
 
-@pytest.mark.parametrize("given", [{"action": ["reboot"]}, {"action": ["members"], "first": ["'; reboot; '"]}])
+@pytest.mark.parametrize(
+    "given", [{"action": ["reboot"]}, {"action": ["members"]}, {"action": ["remove"], "first": ["'; reboot; '"]}]
+)
 def test_nothing_else_can_be_asked_of_it(account: Account, given: dict[str, list[str]]) -> None:
     machine = agent(account, "control-plane")
     machine.register()
     with pytest.raises(ClientError, match="InvalidParameters"):
         account.client("ssm").send_command(DocumentName=DOCUMENT, InstanceIds=[machine.instance_id], Parameters=given)
+
+
+def test_who_explains_may_look_at_etcd_of_a_control_plane_and_do_nothing_to_it(account: Account) -> None:
+    machine, ssm = agent(account, "control-plane"), account.client("ssm", account.function("drill"))
+    machine.register()
+    tags = {"regrow:cluster": CLUSTER, "regrow:role": "control-plane"}
+    account.client("ec2").create_tags(
+        Resources=[machine.instance_id], Tags=[{"Key": key, "Value": value} for key, value in tags.items()]
+    )
+    ssm.send_command(DocumentName=f"regrow-{CLUSTER}-etcd-members", InstanceIds=[machine.instance_id])
+    message = machine.message()
+    machine.acknowledge(message)
+    (step,) = json.loads(message["Payload"])["DocumentContent"]["mainSteps"]
+    assert step["inputs"]["runCommand"] == ["exec python3 /opt/regrow/node/etcd.py members"]
+    with pytest.raises(ClientError, match="AccessDenied"):
+        ssm.send_command(
+            DocumentName=DOCUMENT, InstanceIds=[machine.instance_id], Parameters={"action": ["move-leader"]}
+        )
 
 
 @pytest.mark.parametrize("role", ["worker", "control-plane"])
@@ -75,7 +95,7 @@ def test_a_worker_takes_nobody_elses_commands(account: Account) -> None:
     one, other = agent(account, "worker"), agent(account, "control-plane")
     other.register()
     account.client("ssm").send_command(
-        DocumentName=DOCUMENT, InstanceIds=[other.instance_id], Parameters={"action": ["members"]}
+        DocumentName=DOCUMENT, InstanceIds=[other.instance_id], Parameters={"action": ["move-leader"], "first": ["a1"]}
     )
     with pytest.raises(RefusedError, match="AccessDenied"):
         one.call("GetMessages", Destination=other.instance_id)

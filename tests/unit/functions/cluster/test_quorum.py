@@ -150,6 +150,48 @@ def test_a_learner_that_votes_by_now_or_is_gone_is_not_removed_as_one() -> None:
     assert "is a learner" in (quorum.may_remove(with_learner, learner, dead=True) or "")
 
 
+@pytest.mark.parametrize(
+    ("voters", "others_silent", "may"),
+    [
+        (1, 0, False),
+        (2, 0, False),
+        (3, 0, True),
+        (3, 1, False),
+        (4, 0, True),
+        (4, 1, False),
+        (5, 1, True),
+        (5, 2, False),
+    ],
+)
+@pytest.mark.parametrize("itself_answers", [True, False])
+def test_a_member_may_be_down_only_where_the_others_are_a_quorum_without_it(
+    voters: int, others_silent: int, may: bool, itself_answers: bool
+) -> None:
+    first = etcd_member(1, answers=itself_answers)
+    others = [etcd_member(number, answers=number > 1 + others_silent) for number in range(2, voters + 1)]
+    reason = quorum.may_be_down(etcd_of(first, *others), first)
+    assert (reason is None) == may, reason
+    healthy, least = voters - 1 - others_silent, voters // 2 + 1
+    assert may or f"{healthy} of {voters} voters would be healthy, and etcd needs {least}" in (reason or "")
+
+
+def test_a_member_may_be_down_though_it_leads_and_none_may_while_etcd_is_not_at_rest() -> None:
+    leads, *others = [etcd_member(number, leads=number == 1) for number in (1, 2, 3)]
+    assert quorum.may_be_down(etcd_of(leads, *others), leads) is None
+    assert "does not list" in (quorum.may_be_down(etcd_of(*others), leads) or "")
+    assert "a learner is present" in (quorum.may_be_down(etcd_of(leads, *others, unstarted(4)), leads) or "")
+    assert "no quorum confirms" in (quorum.may_be_down(etcd_of(leads, *others, linearizable=False), leads) or "")
+    assert "electing" in (quorum.may_be_down(Etcd("asked", (replace(leads, leads=False), *others)), leads) or "")
+
+
+def test_who_keeps_a_machine_from_joining_is_named() -> None:
+    silent, learner, nameless = etcd_member(2, answers=False), etcd_member(3, learner=True), unstarted(4, learner=False)
+    assert str(silent) in (quorum.may_admit(etcd_of(etcd_member(1), silent), wanted=3) or "")
+    assert str(learner) in (quorum.may_admit(etcd_of(*TWO_OF_THREE, learner), wanted=3) or "")
+    answering = replace(nameless, answers=True)
+    assert str(answering) in (quorum.may_admit(etcd_of(*TWO_OF_THREE, answering), wanted=4) or "")
+
+
 TWO_OF_THREE = (etcd_member(1), etcd_member(2))
 
 
@@ -206,6 +248,11 @@ def test_machines_with_etcd_and_a_ready_node_are_asked_first_and_of_those_the_ol
     asked = quorum.whom_to_ask([stopped, *running], nodes, pods, about=machine(1))
     assert asked == tuple(machine(number) for number in (4, 3, 2, 5, 6))
     assert quorum.whom_to_ask([stopped, *running], about=machine(1)) == tuple(machine(n) for n in (6, 5, 4, 3, 2))
+
+
+def test_of_machines_of_which_kubernetes_says_nothing_those_in_service_are_asked_first() -> None:
+    older, newer = (instance(machine(number), launched_at=NOW - timedelta(days=3 - number)) for number in (1, 2))
+    assert quorum.whom_to_ask([older, newer], in_service=[newer.id]) == (newer.id, older.id)
 
 
 @st.composite
@@ -271,3 +318,31 @@ def test_an_heir_is_never_the_one_that_leaves_nor_one_that_cannot_lead(etcd: Etc
     heir = quorum.heir(etcd, leaving)
     able = [voter for voter in etcd.voters if voter.healthy and voter.name and voter != leaving]
     assert (heir in able) if able else heir is None
+
+
+@pytest.mark.parametrize(
+    ("voters", "most_others_unhealthy"), [(1, None), (2, None), (3, 0), (4, 0), (5, 1), (6, 1), (7, 2)]
+)
+@pytest.mark.parametrize("leads", [True, False])
+def test_a_member_may_be_down_for_a_while_when_the_others_are_a_quorum_of_all(
+    voters: int, most_others_unhealthy: int | None, *, leads: bool
+) -> None:
+    """It comes back: unlike a removal that makes no quorum smaller. Whether it leads does not matter."""
+    for unhealthy in range(voters):
+        members = [
+            etcd_member(number, leads=(number == 1) == leads and number < 3, answers=number <= voters - unhealthy)
+            for number in range(1, voters + 1)
+        ]
+        linearizable = voters - unhealthy > voters // 2
+        reason = quorum.may_be_down(replace(etcd_of(*members), linearizable=linearizable), members[0])
+        allowed = most_others_unhealthy is not None and unhealthy <= most_others_unhealthy
+        assert (reason is None) == allowed, (unhealthy, reason)
+
+
+def test_while_a_member_is_on_its_way_in_or_nobody_knows_the_member_none_may_be_down() -> None:
+    members = [etcd_member(number, leads=number == 1) for number in (1, 2, 3)]
+    whole = etcd_of(*members)
+    assert quorum.may_be_down(whole, members[1]) is None
+    assert "a learner is present" in str(quorum.may_be_down(etcd_of(*members, unstarted(4)), members[1]))
+    assert "does not list" in str(quorum.may_be_down(whole, etcd_member(9)))
+    assert "no quorum confirms" in str(quorum.may_be_down(replace(whole, linearizable=False), members[1]))

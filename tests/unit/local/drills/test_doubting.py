@@ -127,7 +127,7 @@ def test_each_promise_about_a_frozen_kubelet_can_be_broken(seen: Frozen, promise
 
 def test_steps_are_those_of_every_entry_in_order() -> None:
     history: list[dict[str, Any]] = [
-        {"verdict": "doubtful"},
+        {"verdict": "held"},
         {"steps": [{"step": RESTART}]},
         {"steps": [{"step": REBOOT}, {"step": "Told"}]},
     ]

@@ -208,3 +208,15 @@ def test_a_machine_that_was_warned_is_taken_and_not_let_go(tmp_path: Path) -> No
     scene.event(121, OLD, "shutting-down")
     scene.event(122, OLD, TERMINATE_ACTION)
     assert scene.timeline.milestone_seconds() == {"advised": 1.0, "warned": 1.0, "taken": 121.0, "held": 122.0}
+
+
+def test_what_is_tried_on_the_machine_in_doubt_has_a_milestone_each_and_that_of_others_has_none(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    scene.event(0, OLD, "shutting-down")
+    scene.history(1, STAYS, passed(1, "NoteDoubt", "Reboot"))
+    scene.history(9, OLD, passed(2, "NoteDoubt", "RestartService"))
+    scene.history(20, OLD, passed(20, "NoteDoubt", "Reboot"))
+    scene.history(30, OLD, passed(30, "Replace"))
+    at = scene.timeline.milestone_seconds()
+    expected = {"noticed": 2, "restarted": 2, "rebooted": 20, "replaced": 30}
+    assert {name: at.get(name) for name in expected} == expected

@@ -461,6 +461,24 @@ def test_a_control_plane_gets_a_token_only_when_it_alone_is_admitted_and_nobody_
         assert decision.arriving.record == (own[0] if own else None)
 
 
+@pytest.mark.parametrize(
+    ("kubeadm", "older"), [("v1.34.8", True), ("v1.35.0", True), ("v1.35.99", True), ("v1.36.0", False)]
+)
+def test_a_control_plane_whose_kubeadm_is_older_than_the_api_server_is_refused_though_it_is_its_turn(
+    kubeadm: str, older: bool
+) -> None:
+    """Its kubeadm would write the static pods of an older release beside newer ones."""
+    image = {VERSION_TAG: kubeadm}
+    decision = decided(groups=MASTERS, admission=admission(), all_joins=(), image_tags=image, version="v1.36.3")
+    if older:
+        reason = (
+            f"its image {IMAGE} has Kubernetes {kubeadm}, the API server v1.36.3; the group needs an image of v1.36"
+        )
+        assert decision == Refuse(reason)
+    else:
+        assert isinstance(decision, Mint)
+
+
 @pytest.mark.parametrize("others", OTHERS)
 @pytest.mark.parametrize("admitted", ADMISSIONS)
 @pytest.mark.parametrize("tag", ["worker", "control-plane", "neither"])
