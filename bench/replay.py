@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -51,6 +52,7 @@ class Crowd:
             f"i-{number:017x}": str(_FIRST_ADDRESS + number) for number in range(count - 1)
         }
         self.ended: set[str] = set()
+        self.asked: Counter[str] = Counter()
 
     def instances(self, asked: Sequence[str], page_size: int, token: str) -> str:
         names = [one for one in asked if one in self.machines] if asked else list(self.machines)
@@ -98,6 +100,7 @@ def serve(crowd: Crowd) -> ThreadingHTTPServer:
 
         def do_POST(self) -> None:
             asked = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            crowd.asked[asked["Action"][0]] += 1
             answer = _answer(crowd, {name: values[0] for name, values in asked.items()})
             self.send_response(200 if answer else 501)
             body = (answer or f"{asked['Action']} is not answered here").encode()

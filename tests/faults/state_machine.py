@@ -127,6 +127,8 @@ class Clusters(RuleBasedStateMachine):
 
     def settles(self, world: World) -> None:
         settle(world)
+        for one in [one for one, of in world.targets if of == TARGET_GROUP and world.member(one) is None]:
+            world.targets.discard((one, TARGET_GROUP))  # Auto Scaling takes out what leaves the group
         for one in [there.id for group in world.groups.values() for there in group.members if there.pending]:
             if self.bad_image and one not in world.nodes and one not in world.joins:
                 world.stuck.add(one)
@@ -223,6 +225,11 @@ class Clusters(RuleBasedStateMachine):
             self.world.silent[one] = self.world.now
             if helps:
                 self.world.mended_by[one] = helps
+
+    @rule(share=st.sampled_from([0.4, 1.0]), luck=chance)
+    def silence_many(self, share: float, luck: random.Random) -> None:
+        for one in [one for one in self.world.nodes if self._runs(InstanceId(one)) and luck.random() < share]:
+            self.world.silent.setdefault(InstanceId(one), self.world.now)
 
     @rule(number=pick)
     def impair(self, number: int) -> None:
@@ -364,9 +371,17 @@ class Clusters(RuleBasedStateMachine):
 
     # --- time
 
-    @rule(seconds=st.sampled_from([1, 5, 20, 60, 180, 600]))
-    def time_passes(self, seconds: int) -> None:
+    @rule(seconds=st.sampled_from([1, 5, 20]))
+    def seconds_pass(self, seconds: int) -> None:
         self.run(timedelta(seconds=seconds))
+
+    @rule(seconds=st.sampled_from([60, 130, 190, 300]))
+    def minutes_pass(self, seconds: int) -> None:
+        self.run(timedelta(seconds=seconds))
+
+    @rule(minutes=st.sampled_from([10, 30, 70]))
+    def long_time_passes(self, minutes: int) -> None:
+        self.run(timedelta(minutes=minutes))
 
     @rule()
     def sweep(self) -> None:

@@ -16,7 +16,7 @@ def test_whatever_happens_nothing_is_harmed_and_the_cluster_comes_whole() -> Non
     run_state_machine_as_test(
         Clusters,
         settings=settings(
-            max_examples=100,
+            max_examples=60,
             stateful_step_count=25,
             deadline=None,
             derandomize=True,

@@ -93,18 +93,25 @@ class _Edge:
         world, repair, limits = self.world, SETTINGS.policy.repair, SETTINGS.policy.limits
         silent_for = world.now - world.silent.get(one, world.now)
         impaired_for = world.now - world.impaired.get(one, world.now)
-        impaired = silent_for >= LEASE_STALE and impaired_for >= repair.impaired_after
+        impaired = min(silent_for, impaired_for) >= repair.impaired_after
         if silent_for < repair.silent_after and not impaired:
             world.violations.append(f"{one} was {what}, and nothing was wrong with it")
         ours = world.group_of(one).members
         down = [there.id for there in ours if there.id != one and self._is_down(there)]
         if len(down) + 1 > max(limits.group_floor, limits.group_percent * len(ours) // 100):
             world.violations.append(f"{one} was {what} while {down} were down")
+        voters = [there for there in world.etcd.values() if there.voter]
+        live = [there.name for there in voters if there.answers and self._runs(there.name) and there.name != one]
+        if world.is_control_plane(one) and len(live) <= len(voters) // 2:
+            world.violations.append(f"{one} was {what}, and etcd cannot do without it")
+
+    def _runs(self, name: str) -> bool:
+        there = self.world.instances.get(InstanceId(name))
+        return there is not None and there.state is InstanceState.RUNNING
 
     def _is_down(self, there: Member) -> bool:
-        machine, heard_at = self.world.instances.get(there.id), self.world.silent.get(there.id, self.world.now)
-        runs = machine is not None and machine.state is InstanceState.RUNNING
-        return not runs or not there.in_service or self.world.now - heard_at >= LEASE_STALE
+        heard_at = self.world.silent.get(there.id, self.world.now)
+        return not self._runs(there.id) or not there.in_service or self.world.now - heard_at >= LEASE_STALE
 
 
 class FakeEc2(_Edge):
