@@ -18,7 +18,7 @@ from bench import measure, memory, month
 from bench.calls import CASES, count_cases
 from bench.control_plane import lose_some
 from bench.drain import drain
-from bench.simulations import simulate
+from bench.simulations import search_for_trouble, simulate
 from bench.volume import volume, volume_alone
 from infra.local import cluster as local_cluster
 from infra.local.cluster import Cluster
@@ -44,7 +44,8 @@ def main() -> int:
     parser.add_argument("--storm", action="store_true", help="take the storm's figures only")
     parser.add_argument("--control-plane", action="store_true", help="take the figures of lost control planes only")
     parser.add_argument("--simulations", action="store_true", help="take the simulations' figures only")
-    parser.add_argument("--seeds", type=int, default=5, help="with --simulations: how many")
+    parser.add_argument("--state-machine", action="store_true", help="look for trouble that no test has yet")
+    parser.add_argument("--seeds", type=int, default=5, help="with the last two: how many")
     parser.add_argument("--nodes", type=int, default=memory.NODES, help="with --memory: of how many Nodes")
     parser.add_argument("--rounds", type=int, default=5, help="how many drains, or losses, a median stands on")
     parser.add_argument("--world", help="with one part alone: use this world, which is up, and leave it so")
@@ -129,6 +130,10 @@ def take_control_plane(arguments: argparse.Namespace) -> dict[str, Any]:
         return _about_it() | lose_some(cluster, arguments.rounds, progress.say)
 
 
+def take_state_machine(arguments: argparse.Namespace) -> dict[str, Any]:
+    return _about_it() | search_for_trouble(arguments.seeds, Progress().say)
+
+
 def take_simulations(arguments: argparse.Namespace) -> dict[str, Any]:
     return _about_it() | simulate(arguments.seeds, Progress().say)
 
@@ -139,6 +144,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "storm": take_storm,
     "control_plane": take_control_plane,
     "simulations": take_simulations,
+    "state_machine": take_state_machine,
 }
 """Each of them is taken in a world of its own, or in none, and has a flag of its name."""
 

@@ -7,10 +7,14 @@ are printed, and the same seed makes the same run.
 from __future__ import annotations
 
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+
+from hypothesis import HealthCheck, seed, settings
+from hypothesis.stateful import run_state_machine_as_test
 
 from tests.faults.simulations import (
     events_dropped,
@@ -19,7 +23,18 @@ from tests.faults.simulations import (
     zone_falls_silent,
     zone_is_terminated,
 )
+from tests.faults.state_machine import Clusters
 
+CLUSTERS_EACH = 50
+STEPS = 25
+SEARCH = settings(
+    max_examples=CLUSTERS_EACH,
+    stateful_step_count=STEPS,
+    deadline=None,
+    database=None,
+    print_blob=True,
+    suppress_health_check=list(HealthCheck),
+)
 MACHINES, IN_THE_ZONE = 1000, 500
 MISSING = (1, 2, 3)
 
@@ -51,6 +66,21 @@ def simulate(seeds: int, say: Callable[[str], None]) -> dict[str, Any]:
         "violations": sum(one["violations"] for one in lost),
     }
     return figures
+
+
+def search_for_trouble(seeds: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Clusters in trouble that hypothesis makes up, so many for each seed; what fails is reduced and printed."""
+    failed = []
+    for number in range(1, seeds + 1):
+        started = time.monotonic()
+        try:
+            run_state_machine_as_test(seed(number)(type("Clusters", (Clusters,), {})), settings=SEARCH)
+        except Exception:  # whatever it is, it has been found
+            failed.append(number)
+            say(traceback.format_exc())
+        said = "FAILED" if number in failed else "held"
+        say(f"seed {number}: {CLUSTERS_EACH} clusters in trouble, {said} ({time.monotonic() - started:.0f} s)")
+    return {"seeds": seeds, "clusters": seeds * CLUSTERS_EACH, "steps_each": STEPS, "failed_seeds": failed}
 
 
 def _one(say: Callable[[str], None], name: str, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -64,10 +64,10 @@ def _of_a_rung(
     """Say what keeps a doubtful machine from being restarted, rebooted or replaced."""
     if isinstance(facts.around, Unknown):
         reason = f"how the other machines are is unknown ({facts.around.reason})"
-        return Refusal(reason, LATER, "they can all be seen", may_pass=True)
+        return Refusal(reason, None, "they can all be seen", may_pass=True)
     if rung is not Rung.RESTART and isinstance(facts.impairments, Unknown):
         reason = f"EC2's status checks could not be read ({facts.impairments.reason})"
-        return Refusal(reason, LATER, "they can be read", may_pass=True)
+        return Refusal(reason, None, "they can be read", may_pass=True)
     group, zone = verdict.group, facts.instance.zone if isinstance(facts.instance, Instance) else ""
     for brake in facts.around.brakes:
         if brake.holds(group.name if group else None, zone, facts.at):

@@ -87,7 +87,7 @@ class Drive:
             self.weather(self.world)
             self._deliver_due()
         if self.sweeps and self.world.now >= self.next_sweep:
-            self._sweep()
+            self.sweep()
         elif self.world.now >= self.next_sweep:
             self.next_sweep = self.world.now + _SWEEP_EVERY
 
@@ -111,7 +111,7 @@ class Drive:
             self.world.later += due
             self.world.now += VISIBILITY
 
-    def _sweep(self) -> None:
+    def sweep(self) -> None:
         self.next_sweep = self.world.now + _SWEEP_EVERY
         # A sweep that fails is not repeated: the schedule comes again in a minute.
         with suppress(RegrowError, Crash):

@@ -55,6 +55,10 @@ def readiness(world: World) -> None:
             status = "True" if ready else "Unknown"
             said = Condition("Ready", status, "" if ready else "NodeStatusUnknown", since=world.now, said_at=world.now)
             world.nodes[name] = replace(node, ready=ready, resource_version=version, conditions=(said,))
+        elif ready and node.conditions:
+            world.nodes[name] = replace(
+                node, conditions=tuple(replace(one, said_at=world.now) for one in node.conditions)
+            )
 
 
 def acts(world: World, kinds: frozenset[str] = ACTS) -> dict[str, int]:

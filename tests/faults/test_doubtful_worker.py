@@ -337,10 +337,19 @@ def test_while_one_part_cannot_be_read_no_rung_is_taken(method: str) -> None:
     assert_replaced(world)
 
 
-def test_a_kubelet_that_ec2_says_nothing_about_is_still_brought_back() -> None:
+def test_while_ec2_says_nothing_about_its_checks_a_kubelet_is_restarted_and_no_machine_taken_down() -> None:
     world = a_pool()
     refusing(world, method="impairments")
-    a_reboot_mends_it(world)
+    a_restart_mends_it(world)
+    assert rungs(world) == ["restart kubelet"]
+    world.silent[ONE], world.mended_by[ONE] = world.now, Rung.REBOOT
+    run_for(world, 20 * MINUTE)
+    assert rungs(world) == ["restart kubelet"]
+    assert told(world) == [f"{ONE} is doubtful and left alone"]
+    world.alerts.clear()
+    world.before = lambda _: None
+    to_the_end(world)
+    assert_same_machine(world)
 
 
 @pytest.mark.parametrize("error", [RetryableError, ConfigurationError])
@@ -448,6 +457,19 @@ def test_a_kubelet_that_flaps_below_the_thresholds_for_a_day_is_left_alone(perio
     run_for(world, timedelta(hours=24))
     assert (world.effects, world.violations, world.alerts) == ([], [], [])
     assert [call for call in world.calls if call.method in ("restart", "reboot", "replace")] == []
+
+
+@pytest.mark.parametrize("off", [-MINUTE, -10 * MINUTE, timedelta(days=-365), MINUTE, timedelta(hours=1)])
+def test_a_wrong_clock_is_no_trouble_and_hides_none_and_hastens_no_rung(off: timedelta) -> None:
+    world = a_pool()
+    world.clocks_off[ONE] = off
+    run_for(world, timedelta(hours=2))
+    assert (world.effects, world.alerts, world.doubts) == ([], [], {})
+    world.silent[ONE] = world.now
+    run_for(world, timedelta(seconds=175))
+    assert [call for call in world.calls if call.method in ("restart", "reboot", "replace")] == []
+    to_the_end(world)
+    assert_replaced(world)
 
 
 def test_a_kubelet_that_hangs_again_and_again_climbs_the_ladder_instead_of_being_restarted_for_ever() -> None:

@@ -8,11 +8,12 @@ from datetime import timedelta
 
 import pytest
 
+from functions.cluster.doubt import LADDER_SILENT_TAG
 from functions.cluster.machine import InstanceState, Pod, Transition
 from functions.errors import RetryableError
 from functions.messages import CONTROL_PLANE, Look
 from tests.faults.driving import run_for
-from tests.unit.functions.builders import NOW, ONE, SETTINGS, WORKERS, machine, node, record
+from tests.unit.functions.builders import NOW, ONE, SETTINGS, TWO, WORKERS, machine, node, record
 from tests.unit.functions.fake_world import Call, World
 from tests.unit.functions.worlds import a_cluster, kill, leave_group, let_go, listed_as, recommend, schedule
 
@@ -158,6 +159,38 @@ def ec2_away(world: World) -> None:
     world.before = away
 
 
+def silent_and_nothing_wanted(world: World) -> None:
+    world.groups[WORKERS] = replace(world.groups[WORKERS], tags={LADDER_SILENT_TAG: "none"})
+    world.silent[ONE] = NOW
+
+
+def silent_and_braked(world: World) -> None:
+    world.silent |= {ONE: NOW, TWO: NOW}
+
+
+def silent_and_refused(world: World) -> None:
+    world.groups[WORKERS] = replace(world.groups[WORKERS], suspended=frozenset({"Terminate"}))
+    world.silent[ONE] = NOW
+
+
+def silent_and_nobody_sees_the_others(world: World) -> None:
+    def away(call: Call) -> None:
+        if call.method == "refreshing":
+            raise RetryableError("Auto Scaling does not answer")
+
+    world.before = away
+    world.silent[ONE] = NOW
+
+
+def without_its_node(world: World) -> None:
+    """A person deleted the Node and wants nothing done about it."""
+    silent_and_nothing_wanted(world)
+    run_for(world, timedelta(minutes=2))
+    world.silent.clear()
+    world.records[ONE] = record(ONE)
+    del world.nodes[ONE]
+
+
 WORLDS: dict[str, tuple[Callable[[World], None], int, int]] = {
     "whole": (whole, 0, 0),
     "stopped": (stopped, 61, 0),
@@ -177,6 +210,11 @@ WORLDS: dict[str, tuple[Callable[[World], None], int, int]] = {
     "others hold it, it is empty": (held_by_others_while_leaving, 425, 0),
     "others hold it, it has joined": (held_by_others_while_arriving, 425, 0),
     "EC2 is away": (ec2_away, 425, 0),
+    "silent, and nothing is wanted": (silent_and_nothing_wanted, 61, 0),
+    "silent, and a brake holds": (silent_and_braked, 0, 1),
+    "silent, and its group replaces nothing": (silent_and_refused, 61, 61),
+    "silent, and nobody sees the others": (silent_and_nobody_sees_the_others, 61, 61),
+    "its Node was deleted": (without_its_node, 61, 0),
 }
 
 

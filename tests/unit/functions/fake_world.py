@@ -96,6 +96,7 @@ class World:
     silent: dict[InstanceId, datetime] = field(default_factory=dict)  # machines whose kubelet was heard of last then
     impaired: dict[InstanceId, datetime] = field(default_factory=dict)  # machines whose status checks fail since then
     mended_by: dict[InstanceId, Rung] = field(default_factory=dict)  # what brings a silent machine back; else nothing
+    clocks_off: dict[InstanceId, timedelta] = field(default_factory=dict)  # machines whose clocks are wrong, by so much
     mends_at: dict[InstanceId, datetime] = field(default_factory=dict)  # machines that what was done brings back then
     doubts: dict[InstanceId, Doubt] = field(default_factory=dict)
     brakes: dict[str, Brake] = field(default_factory=dict)

@@ -366,7 +366,8 @@ class FakeKubernetes(_Edge):
             return self._renewals(world)
 
     def _renewals(self, world: World) -> dict[str, datetime]:
-        return {name: world.silent.get(InstanceId(name), world.now) for name in world.nodes}
+        heard = {InstanceId(name): world.silent.get(InstanceId(name), world.now) for name in world.nodes}
+        return {one: at + world.clocks_off.get(one, timedelta(0)) for one, at in heard.items()}
 
     def etcd_pods(self) -> tuple[EtcdPod, ...]:
         with self.call("etcd_pods") as world:

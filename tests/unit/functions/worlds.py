@@ -167,6 +167,8 @@ def _take_interrupted(world: World) -> None:
     """What EC2 does when the time of a Spot interruption has come; Auto Scaling notices, and no event tells of it."""
     for one in [one for one, notice in world.interrupted.items() if world.now >= notice.until]:
         action = world.interrupted.pop(one).what
+        if world.instances[one].state is InstanceState.TERMINATED:
+            continue  # somebody was quicker
         world.lost += [pod.name for pod, where in world.pods.items() if where == one and pod.awaited]
         end = InstanceState.TERMINATED if action == "terminate" else InstanceState.STOPPED
         world.instances[one] = replace(world.instances[one], state=end, address=None)

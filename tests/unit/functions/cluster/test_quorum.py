@@ -318,3 +318,31 @@ def test_an_heir_is_never_the_one_that_leaves_nor_one_that_cannot_lead(etcd: Etc
     heir = quorum.heir(etcd, leaving)
     able = [voter for voter in etcd.voters if voter.healthy and voter.name and voter != leaving]
     assert (heir in able) if able else heir is None
+
+
+@pytest.mark.parametrize(
+    ("voters", "most_others_unhealthy"), [(1, None), (2, None), (3, 0), (4, 0), (5, 1), (6, 1), (7, 2)]
+)
+@pytest.mark.parametrize("leads", [True, False])
+def test_a_member_may_be_down_for_a_while_when_the_others_are_a_quorum_of_all(
+    voters: int, most_others_unhealthy: int | None, *, leads: bool
+) -> None:
+    """It comes back: unlike a removal that makes no quorum smaller. Whether it leads does not matter."""
+    for unhealthy in range(voters):
+        members = [
+            etcd_member(number, leads=(number == 1) == leads and number < 3, answers=number <= voters - unhealthy)
+            for number in range(1, voters + 1)
+        ]
+        linearizable = voters - unhealthy > voters // 2
+        reason = quorum.may_be_down(replace(etcd_of(*members), linearizable=linearizable), members[0])
+        allowed = most_others_unhealthy is not None and unhealthy <= most_others_unhealthy
+        assert (reason is None) == allowed, (unhealthy, reason)
+
+
+def test_while_a_member_is_on_its_way_in_or_nobody_knows_the_member_none_may_be_down() -> None:
+    members = [etcd_member(number, leads=number == 1) for number in (1, 2, 3)]
+    whole = etcd_of(*members)
+    assert quorum.may_be_down(whole, members[1]) is None
+    assert "a learner is present" in str(quorum.may_be_down(etcd_of(*members, unstarted(4)), members[1]))
+    assert "does not list" in str(quorum.may_be_down(whole, etcd_member(9)))
+    assert "no quorum confirms" in str(quorum.may_be_down(replace(whole, linearizable=False), members[1]))
