@@ -241,7 +241,7 @@ def _objection_to_credential(
     request: CertificateRequest, standing: Standing, version: str | Unknown | None, now: datetime
 ) -> Deny | Hold | None:
     """The request must have come with a client certificate that we know: it binds the second one to the first."""
-    if not standing.certificates or standing.since is None or standing.until is None:
+    if not standing.certificates:
         return None  # others let it in, so there is none to compare with
     credential = credential_of(request)
     if credential in standing.certificates:
@@ -250,7 +250,8 @@ def _objection_to_credential(
         return Hold(f"it came with {', '.join(request.extra[CREDENTIAL_ID])[:80]!r}, which is no one certificate")
     if credential is None:
         return _objection_to_silence(version)
-    if now < standing.since + _RENEWS_AFTER * (standing.until - standing.since):
+    since, until = standing.since, standing.until
+    if since and until and now < since + _RENEWS_AFTER * (until - since):
         return Deny(f"it came with the certificate {credential[:12]}, which was not issued to the machine")
     return Hold(f"it came with the certificate {credential[:12]}, and the renewal of its own was not seen")
 

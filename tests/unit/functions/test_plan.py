@@ -693,6 +693,11 @@ def test_a_machine_with_its_certificate_and_without_a_node_is_told_as_such_also_
     assert late.reason.startswith("it has its certificate and no Node")
     *_, look = plan_of(arriving(memory=memory(joins=(join(),), approvals=(approval(client_at=NOW),)))).steps
     assert look == LookAgain(SOON, "it has its certificate and no Node")
+    for approvals, how_far in (((), "it has its token and has not asked"), (certified, "it has its certificate")):
+        known = memory(joins=joins, approvals=approvals, record=record(age=timedelta(seconds=479)))
+        (look,) = plan_of(given_up(memory=known)).steps
+        assert look.reason.startswith(how_far)
+        assert look.reason.endswith("; it was well before: its hook's own time counts")
 
 
 def test_a_machine_that_has_joined_is_looked_at_soon_only_while_its_token_is_there() -> None:

@@ -155,10 +155,12 @@ class Cluster:
     approvals: dict[str, Approval] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
     kept_until: dict[str, datetime] = field(default_factory=dict)  # each key
+    approval_kept_until: datetime | None = None
     founder: InstanceId | None = None
     records: tuple[Record, ...] = ()
     version: str = "v1.36.3"
     decided: dict[str, tuple[str, str]] = field(default_factory=dict)
+    conditions: dict[str, tuple[str, datetime]] = field(default_factory=dict)  # what else Kubernetes was told with it
     told: list[tuple[str, dict[str, object]]] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     before: Callable[[Call], None] = _nothing
@@ -228,6 +230,7 @@ class _Edges:
             if self.world.approvals.get(approval.launch) != instead_of:
                 raise ConflictError("it is another one by now")
             self.world.approvals[approval.launch] = approval
+            self.world.approval_kept_until = keep_until
 
     def launch_of_key(self, key_sha256: str) -> str | None:
         with self.world.call("launch_of_key"):
@@ -254,11 +257,14 @@ class _Edges:
 
     def approve(self, request: CertificateRequest, *, reason: str, message: str, at: datetime) -> None:
         self._decide("Approved", request, message)
+        self.world.conditions[request.name] = (reason, at)
 
     def deny(self, request: CertificateRequest, *, reason: str, message: str, at: datetime) -> None:
         self._decide("Denied", request, message)
+        self.world.conditions[request.name] = (reason, at)
 
     def _decide(self, word: str, request: CertificateRequest, message: str) -> None:
+        assert message, "the API server takes a condition only with its words"
         with self.world.call(word):
             if self.world.requests.get(request.name) != request or request.name in self.world.decided:
                 raise ConflictError("the object has been modified")
@@ -273,6 +279,8 @@ class _Edges:
             return self.world.founder
 
     def tell(self, what: str, **fields: object) -> None:
+        assert what, "nothing is told without what it is"
+        assert isinstance(fields["reason"], str), "nothing is told without why"
         self.world.told.append((what, fields))
 
     def count(self, what: str) -> None:
