@@ -46,13 +46,13 @@ e2e: $(VENV)/complete ## drills and bad input on a real cluster of its own
 	$(VENV)/bin/pytest tests/e2e
 	$(VENV)/bin/pytest tests/e2e_control_planes
 
-$(MUTATION)/complete: requirements-mutation.txt requirements-dev.txt requirements.txt
-	@$(PYTHON) -m venv --clear $(MUTATION)
-	@$(MUTATION)/bin/pip install --quiet --disable-pip-version-check -r requirements-mutation.txt
+$(MUTATION)/complete: requirements-mutation.txt $(VENV)/complete
+	@rm -rf $(MUTATION)
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --target $(MUTATION) -r requirements-mutation.txt
 	@touch $@
 
-mutation: $(MUTATION)/complete ## which small changes of the decisions no test notices (MUTATE=quorum|guards|…; docs/mutation.md)
-	@$(MUTATION)/bin/python tests/mutation.py $(MUTATE)
+mutation: $(MUTATION)/complete ## which small changes of what decides no test notices (MUTATE=quorum|guards|…: one set)
+	@PYTHONPATH=$(MUTATION) $(RUN) tests/mutation.py $(MUTATE)
 
 up: $(VENV)/complete ## a local cluster with Regrow deployed
 	@$(LOCAL) up --world $(WORLD) --delays $(DELAYS)
