@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from functions.cluster.doubt import Doubt
 from functions.cluster.facts import Abandoned, Absent, Case, Pause, Phase, Record
 from functions.cluster.joining import Approval, JoinState
 from functions.cluster.machine import Instance, InstanceId, Role, Transition
+from functions.cluster.radius import Brake
 from functions.edges.alerts import AlertsEdge
 from functions.edges.autoscaling import AutoScalingEdge
 from functions.edges.bundles import BundlesEdge
@@ -156,11 +158,11 @@ CALLS: dict[str, tuple[set[str], Call]] = {
     "see what an image is tagged with": ({"mint"}, lambda edges: edges.ec2.image_tags(IMAGE)),
     "read the boot log": ({"remediate"}, lambda edges: edges.ec2.console_output(edges.machine)),
     "order a later look": (
-        {"remediate"},
+        {"remediate", "drill"},
         lambda edges: edges.queues.look_later(Look(edges.machine, "a test"), now=NOW, after=timedelta(seconds=2)),
     ),
     "order a look now": (
-        {"remediate", "sweep"},
+        {"remediate", "sweep", "drill"},
         lambda edges: edges.queues.look_now(Order(Look(edges.machine, "a test"), "a test")),
     ),
     "see what EC2 has scheduled for a machine": (
@@ -172,7 +174,7 @@ CALLS: dict[str, tuple[set[str], Call]] = {
         lambda edges: edges.ec2.all_scheduled_events(),
     ),
     "see which Spot machines are to be taken": (
-        {"remediate", "sweep"},
+        {"remediate", "sweep", "drill"},
         lambda edges: edges.ec2.spot_interruptions(now=NOW),
     ),
     "tell a person": ({"remediate", "sweep"}, lambda edges: edges.alerts.alert("a test", "nothing is wrong")),
@@ -236,6 +238,20 @@ CALLS: dict[str, tuple[set[str], Call]] = {
     "be the remediator": ({"remediate", "sweep", "drill"}, lambda edges: edges.identity("remediate")),
     "be the minter": ({"mint"}, lambda edges: edges.identity("mint")),
     "be the approver": ({"approve"}, lambda edges: edges.identity("approve")),
+    "see which status checks fail": (
+        {"remediate", "sweep", "drill"},
+        lambda edges: edges.ec2.impairments((edges.machine,)),
+    ),
+    "see whether a group is being refreshed": (
+        {"remediate", "sweep", "drill"},
+        lambda edges: edges.autoscaling.refreshing(WORKERS),
+    ),
+    "reboot a machine": ({"remediate"}, lambda edges: edges.ec2.reboot(edges.machine)),
+    "remember trouble": (
+        {"remediate"},
+        lambda edges: edges.table.note_doubt(Doubt(edges.machine, WORKERS, NOW), at=NOW),
+    ),
+    "hold a brake": ({"sweep"}, lambda edges: edges.table.note_brake(Brake("zone us-east-1a", "a test", NOW))),
 }
 
 
