@@ -128,10 +128,10 @@ def test_only_what_runs_can_be_broken_and_in_no_unknown_way(aws: Aws, cluster: C
 class TestWithTimeToLook:
     @pytest.fixture
     def delays(self) -> Delays:
-        return dataclasses.replace(QUICK, status_check_s=0.5)
+        return dataclasses.replace(QUICK, status_check_s=2.0)
 
     def test_one_failure_alone_says_nothing(self, aws: Aws, cluster: Cluster) -> None:
         machine = aws.run()
         host_dies(cluster, machine)
-        never(lambda: checks(aws, machine)["SystemStatus"] != "ok", for_s=0.4)
-        eventually(lambda: checks(aws, machine)["SystemStatus"] == "impaired", within_s=1.5)
+        never(lambda: checks(aws, machine)["SystemStatus"] != "ok", for_s=1.0)
+        eventually(lambda: checks(aws, machine)["SystemStatus"] == "impaired", within_s=15.0)
