@@ -17,7 +17,7 @@ from tests.e2e.killer import killing
 from tests.e2e.scene import scene_of
 
 MANIFEST = "/etc/kubernetes/manifests/etcd.yaml"
-TIMED = re.compile(r" within \d+ s |longer than \d+ s")
+TIMED = re.compile(r"\bwithin \d+ s |longer than \d+ s")
 """How soon is told by the bench: here other tests' leftovers and the host's load would decide."""
 
 
