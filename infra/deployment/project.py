@@ -36,7 +36,7 @@ class Function:
 FUNCTIONS = (
     Function("intake", timeout_s=20, memory_mib=512, in_vpc=False),
     Function("remediate", timeout_s=30, memory_mib=1024, in_vpc=True),
-    Function("sweep", timeout_s=30, memory_mib=1024, in_vpc=True),
+    Function("sweep", timeout_s=55, memory_mib=1024, in_vpc=True),  # the next one comes in a minute
     Function("drill", timeout_s=30, memory_mib=1024, in_vpc=True),
     Function("mint", timeout_s=20, memory_mib=1024, in_vpc=True),  # its record keeps a second one off for 25 s
     Function("approve", timeout_s=20, memory_mib=1024, in_vpc=True),
